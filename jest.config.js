@@ -1,0 +1,7 @@
+/** Jest runs the TypeScript files as they are: Node strips the types, nothing is transformed. */
+export default {
+  testMatch: ["<rootDir>/test/**/*.test.ts"],
+  extensionsToTreatAsEsm: [".ts"],
+  transform: {},
+  testEnvironment: "node",
+};
