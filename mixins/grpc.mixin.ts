@@ -1,0 +1,112 @@
+/**
+ * Binds a service to a gRPC service of a `.proto` file. It serves nothing itself: it says in `settings.grpc`, which
+ * travels with the registry, all that a gateway on any node needs to serve it.
+ */
+import type { Service, ServiceSchema } from "moleculer";
+import type protobuf from "protobufjs";
+import { failedPrecondition } from "../lib/errors.ts";
+import type { ProtoSource } from "../lib/protobuf/proto-source.ts";
+import { loadProto, readProto } from "../lib/protobuf/proto-source.ts";
+
+/** How the messages of a stream become calls, see docs/decisions/gateway.md. */
+export type StreamMode = "pull" | "collect" | "each" | "credit";
+
+/** One RPC and the action that answers it. */
+export interface MethodBinding {
+  /** Name of the action within the service. */
+  action: string;
+  /** Server streams: pull; client streams: collect; bidirectional ones: each (the default) or credit. */
+  stream?: StreamMode;
+  /** With `each`: how many calls of a stream may run at once; 32 by default. */
+  inFlight?: number;
+  /** With `credit`: the field of the request that tells one waiting line from another. */
+  key?: string;
+  /** Action within the service that learns `{id, reason}` when a stream has ended. */
+  close?: string;
+}
+
+/**
+ * The answer that stands for a refusal: `$http`, `$message`, `$type` and `$requestId` are filled in, and a `$http` that
+ * stands alone stays a number.
+ */
+export type ErrorTemplate = Record<string, string>;
+
+/** What a service declares. */
+export interface GrpcDeclaration {
+  /** File under `proto/`, or an absolute path. */
+  proto: string;
+  /** Full name of the service in that file. */
+  service: string;
+  /** Where given, business refusals become this answer with status OK. */
+  errors?: ErrorTemplate;
+  /** By RPC; an RPC that is not named here goes to the action of its name, first letter in lower case. */
+  methods?: Record<string, string | MethodBinding>;
+}
+
+/** What the registry tells a gateway: every RPC spelled out. */
+export interface GrpcBinding {
+  service: string;
+  methods: Record<string, MethodBinding>;
+  errors?: ErrorTemplate;
+  files: ProtoSource;
+}
+
+/** A mixin for a service that answers the RPCs of a gRPC service with its actions. */
+export function grpc(declaration: GrpcDeclaration): Partial<ServiceSchema> {
+  const merged = function (this: Service, schema: ServiceSchema): void {
+    const settings = (schema.settings ?? {}) as { grpc?: GrpcBinding[] };
+    const bindings = [...(settings.grpc ?? []), bind(declaration, schema)];
+    schema.settings = { ...settings, grpc: bindings } as ServiceSchema["settings"];
+  };
+  return { merged } as Partial<ServiceSchema>;
+}
+
+function bind(declaration: GrpcDeclaration, schema: ServiceSchema): GrpcBinding {
+  const { proto, service, errors, methods: declared = {} } = declaration;
+  const files = readProto(proto);
+  const contract = lookupService(loadProto(files), service, proto);
+  for (const name of Object.keys(declared)) {
+    if (!contract.methods[name]) throw failedPrecondition(`${proto}: ${service} has no RPC ${name}`);
+  }
+  const methods: Record<string, MethodBinding> = {};
+  for (const method of contract.methodsArray) {
+    const binding = complete(method, declared[method.name]);
+    check(binding, method, schema, `${proto}: ${service}.${method.name}`);
+    methods[method.name] = binding;
+  }
+  return { service, methods, errors, files };
+}
+
+function lookupService(root: protobuf.Root, name: string, proto: string): protobuf.Service {
+  try {
+    return root.lookupService(name);
+  } catch {
+    throw failedPrecondition(`${proto}: has no service ${name}`);
+  }
+}
+
+function complete(method: protobuf.Method, declared: string | MethodBinding | undefined): MethodBinding {
+  const binding = typeof declared === "object" ? declared : { action: declared ?? lowerFirst(method.name) };
+  return { stream: defaultStream(method), ...binding };
+}
+
+function lowerFirst(name: string): string {
+  return name.charAt(0).toLowerCase() + name.slice(1);
+}
+
+function defaultStream(method: protobuf.Method): StreamMode | undefined {
+  if (method.requestStream) return method.responseStream ? "each" : "collect";
+  return method.responseStream ? "pull" : undefined;
+}
+
+function check(binding: MethodBinding, method: protobuf.Method, schema: ServiceSchema, where: string): void {
+  const { action, stream, key, close } = binding;
+  for (const name of close === undefined ? [action] : [action, close]) {
+    if (!schema.actions?.[name]) throw failedPrecondition(`${where}: ${schema.name} has no action ${name}`);
+  }
+  const fits = stream === "credit" ? method.requestStream && method.responseStream : stream === defaultStream(method);
+  if (!fits) throw failedPrecondition(`${where}: stream mode ${stream} does not fit this RPC`);
+  if (stream === "credit" && (key === undefined || !method.resolvedRequestType?.fields[key])) {
+    throw failedPrecondition(`${where}: stream mode credit needs key, a field of its request`);
+  }
+}
