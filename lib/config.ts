@@ -1,0 +1,95 @@
+/** A node's configuration: read once from the environment, checked as a whole, and given to who needs it. */
+import { readFileSync } from "node:fs";
+import { parseEnv } from "node:util";
+import type { BrokerOptions } from "moleculer";
+import { failedPrecondition } from "./errors.ts";
+import { foreignNames } from "./setting-names.ts";
+import { SETTINGS, type Setting } from "./settings.ts";
+
+type Value<S> = S extends Setting<infer T, infer D> ? (D extends string ? T : T | undefined) : never;
+
+/** Every setting by its name in the program. Durations are milliseconds, but days where the name says so. */
+export type Config = Readonly<{ [K in keyof typeof SETTINGS]: Value<(typeof SETTINGS)[K]> }>;
+
+declare module "moleculer" {
+  interface BrokerOptions {
+    /** Not in `metadata`: that travels to the other nodes, and this holds secrets. */
+    longshore?: Config;
+  }
+}
+
+export type Environment = Record<string, string | undefined>;
+
+/**
+ * Reads the configuration; without an argument from the process's environment, and from `.env` in the working directory
+ * where the environment is silent. Throws FAILED_PRECONDITION naming the variable that is wrong.
+ */
+export function loadConfig(env: Environment = { ...readEnvFile(), ...process.env }): Config {
+  const stranger = foreignNames(env)[0];
+  if (stranger) throw failedPrecondition(stranger);
+  const values: Record<string, unknown> = {};
+  for (const [key, setting] of Object.entries<Setting>(SETTINGS)) values[key] = read(setting, env);
+  const config = Object.freeze(values) as Config;
+  checkTogether(config);
+  return config;
+}
+
+/** The configuration that a broker was made with; the environment's where a broker was made without one. */
+export function configOf(broker: { options: BrokerOptions }): Config {
+  return broker.options.longshore ?? loadConfig();
+}
+
+/** The variables of `.env` in the working directory; none where there is no such file. */
+export function readEnvFile(): Environment {
+  try {
+    return parseEnv(readFileSync(".env", "utf8"));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return {};
+    throw failedPrecondition(`.env cannot be read: ${(error as Error).message}`);
+  }
+}
+
+/** What an empty variable means is what an unset one means: compose files pass variables on that way. */
+function read(setting: Setting, env: Environment): unknown {
+  const given = env[setting.variable] || setting.default;
+  if (given === undefined) return undefined;
+  const result = setting.schema.safeParse(given);
+  if (result.success) return result.data;
+  const shown = setting.secret ? "" : `, not ${JSON.stringify(given)}`;
+  throw failedPrecondition(`${setting.variable} ${result.error.issues[0]?.message}${shown}`);
+}
+
+function checkTogether(config: Config): void {
+  if (!isLoopback(config.host) && !config.allowUnauthenticated) {
+    throw failedPrecondition(
+      `HOST ${config.host} is reachable from other machines and nobody has to authenticate: ` +
+        "set ALLOW_UNAUTHENTICATED=true if what is in front of it decides who may call",
+    );
+  }
+  if (config.natsUrl && !config.mongodbUri) {
+    throw failedPrecondition("MONGODB_URI must be set where NATS_URL is: the embedded store serves one process");
+  }
+  demandTogether("S3_ENDPOINT", config.s3Endpoint, {
+    S3_BUCKET: config.s3Bucket,
+    S3_ACCESS_KEY_ID: config.s3AccessKeyId,
+    S3_SECRET_ACCESS_KEY: config.s3SecretAccessKey,
+  });
+  demandTogether("GRPC_TLS_CERT", config.grpcTlsCert, { GRPC_TLS_KEY: config.grpcTlsKey });
+  if (config.grpcTlsCa && !config.grpcTlsCert)
+    throw failedPrecondition("GRPC_TLS_CA needs GRPC_TLS_CERT and GRPC_TLS_KEY");
+}
+
+function demandTogether(
+  leader: string,
+  value: string | undefined,
+  followers: Record<string, string | undefined>,
+): void {
+  for (const [name, follower] of Object.entries(followers)) {
+    if (value && !follower) throw failedPrecondition(`${name} must be set where ${leader} is`);
+    if (!value && follower) throw failedPrecondition(`${name} is set, but ${leader} is not`);
+  }
+}
+
+function isLoopback(host: string): boolean {
+  return host === "localhost" || host === "::1" || /^127(\.\d{1,3}){3}$/.test(host);
+}
