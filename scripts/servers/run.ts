@@ -1,0 +1,145 @@
+import { execFileSync, spawn, type ChildProcess } from "node:child_process";
+import { chmodSync, chownSync, mkdirSync, mkdtempSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { once } from "node:events";
+import { setTimeout as delay } from "node:timers/promises";
+
+const startLimitMs = 60_000;
+const stopLimitMs = 5_000;
+const outputLimit = 8_192;
+
+/**
+ * Reads the process groups of the run from its standard input. The end of that input is the end of the run, also
+ * when the runner was killed and could stop nothing itself.
+ */
+const watcherScript = `
+trap '' INT TERM HUP
+groups=
+while read -r group; do groups="$groups -$group"; done
+if [ -n "$groups" ] && kill -TERM -- $groups 2>/dev/null; then
+  sleep 2
+  kill -KILL -- $groups 2>/dev/null
+fi
+rm -rf "$1"
+`;
+
+export interface ServerCommand {
+  command: string;
+  args: string[];
+  env?: NodeJS.ProcessEnv;
+  /** What the server prints when it takes connections. */
+  ready: RegExp;
+}
+
+/** One run's servers: a temporary directory and the processes in it, none of which outlives this process. */
+export class Run {
+  readonly directory: string;
+  readonly #watcher: ChildProcess;
+  readonly #servers: ChildProcess[] = [];
+  #stopped: Promise<void> | undefined;
+
+  constructor() {
+    this.directory = mkdtempSync(path.join(tmpdir(), "longshore-test-"));
+    chmodSync(this.directory, 0o755);
+    this.#watcher = spawn("sh", ["-c", watcherScript, "watcher", this.directory], {
+      detached: true,
+      stdio: ["pipe", "ignore", "ignore"],
+    });
+  }
+
+  /** Makes a server's own directory, which the user that it runs as owns. */
+  makeDirectory(name: string, user?: UnixUser): string {
+    const directory = path.join(this.directory, name);
+    mkdirSync(directory);
+    if (user) chownSync(directory, user.uid, user.gid);
+    return directory;
+  }
+
+  /** Has the process group of a detached child killed at the end of the run at the latest. */
+  watch(child: ChildProcess): void {
+    if (child.pid !== undefined) this.#watcher.stdin?.write(`${child.pid}\n`);
+  }
+
+  /** Starts a server and waits until it is ready; throws with the end of its output where it is not. */
+  async start(name: string, { command, args, env, ready }: ServerCommand, user?: UnixUser): Promise<void> {
+    if (this.#stopped) throw new Error(`${name}: the run has ended`);
+    const child = spawn(command, args, {
+      cwd: this.directory,
+      env: { ...process.env, ...env },
+      detached: true,
+      stdio: ["ignore", "pipe", "pipe"],
+      ...user,
+    });
+    this.#servers.push(child);
+    this.watch(child);
+
+    let output = "";
+    let started = false;
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const fail = (why: string) => reject(new Error(`${name}: ${why}\n${output.trimEnd()}`));
+    const read = (chunk: Buffer) => {
+      output = (output + chunk.toString()).slice(-outputLimit);
+      if (!started && ready.test(output)) resolve();
+    };
+    child.stdout.on("data", read);
+    child.stderr.on("data", read);
+    child.once("error", (error) => fail(error.message));
+    child.once("exit", (code, signal) => {
+      const why = `ended with ${signal ?? `code ${code}`}`;
+      if (started && !this.#stopped) process.stderr.write(`${name}: ${why} during the run\n${output}\n`);
+      fail(why);
+    });
+    const timer = setTimeout(() => fail(`not ready after ${startLimitMs / 1000} s`), startLimitMs);
+    try {
+      await promise;
+      started = true;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** Stops every server and removes the directory. */
+  stop(): Promise<void> {
+    this.#stopped ??= this.#stop();
+    return this.#stopped;
+  }
+
+  async #stop(): Promise<void> {
+    await Promise.all(this.#servers.map((server) => stopGroup(server)));
+    const watcherEnd = once(this.#watcher, "exit");
+    this.#watcher.stdin?.end();
+    await watcherEnd;
+  }
+}
+
+/** Ends a detached child and all of its group: asks, and after five seconds forces. */
+export async function stopGroup(child: ChildProcess): Promise<void> {
+  if (child.pid === undefined) return;
+  if (child.exitCode === null && child.signalCode === null) {
+    const end = once(child, "exit");
+    signalGroup(child.pid, "SIGTERM");
+    await Promise.race([end, delay(stopLimitMs, undefined, { ref: false })]);
+  }
+  signalGroup(child.pid, "SIGKILL");
+}
+
+function signalGroup(group: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(-group, signal);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+  }
+}
+
+export interface UnixUser {
+  uid: number;
+  gid: number;
+}
+
+/** The user that a server which refuses to run as root runs as: `nobody` for root, else who runs the tests. */
+export function unprivilegedUser(): UnixUser | undefined {
+  if (process.getuid?.() !== 0) return undefined;
+  const id = (flag: string) => Number(execFileSync("id", [flag, "nobody"], { encoding: "utf8" }));
+  return { uid: id("-u"), gid: id("-g") };
+}
