@@ -4,4 +4,7 @@ export default {
   extensionsToTreatAsEsm: [".ts"],
   transform: {},
   testEnvironment: "node",
+  reporters: ["default", "<rootDir>/scripts/test-reporter.ts"],
+  testTimeout: 30_000,
+  maxWorkers: 2,
 };

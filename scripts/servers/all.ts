@@ -1,5 +1,5 @@
 import { aptInstall } from "./apt.ts";
-import { findProgram, run as runCommand } from "./command.ts";
+import { run as runCommand } from "./command.ts";
 import { startMariadb } from "./mariadb.ts";
 import { startMongod } from "./mongod.ts";
 import { startNats } from "./nats.ts";
@@ -18,8 +18,9 @@ const servers = [
 
 /** The programs of others that tests read our files with. */
 const tools = [
-  { name: "unzip", arguments: ["-v"], debianPackage: "unzip" },
-  { name: "python3", arguments: ["-c", "import openpyxl"], debianPackage: "python3-openpyxl" },
+  { check: ["unzip", "-v"], debianPackage: "unzip" },
+  // The system's Python: one of pyenv, first on PATH, does not see Debian's packages.
+  { check: ["/usr/bin/python3", "-c", "import openpyxl"], debianPackage: "python3-openpyxl" },
 ];
 
 /** What this machine does not have, and how to get it. */
@@ -42,22 +43,21 @@ export async function startServers(run: Run): Promise<{ addresses: Record<string
       missing.push({ name, howToGet: `it did not start: ${(error as Error).message}; else ${hint}` });
     }
   };
-  const provideTool = async (tool: (typeof tools)[number]) => {
+  const provideTool = async ({ check, debianPackage }: (typeof tools)[number]) => {
     try {
-      if ((await works(tool)) || ((await aptInstall(tool.debianPackage)) && (await works(tool)))) return;
-      missing.push({ name: tool.debianPackage, howToGet: `install ${tool.debianPackage}` });
+      if (await works(check)) return;
+      if ((await aptInstall(debianPackage)) && (await works(check))) return;
+      missing.push({ name: debianPackage, howToGet: "install that Debian package" });
     } catch (error) {
-      missing.push({ name: tool.debianPackage, howToGet: `install it: ${(error as Error).message}` });
+      missing.push({ name: debianPackage, howToGet: `install that Debian package (${(error as Error).message})` });
     }
   };
   await Promise.all([...servers.map(provideServer), ...tools.map(provideTool)]);
   return { addresses, missing };
 }
 
-async function works(tool: (typeof tools)[number]): Promise<boolean> {
-  const program = await findProgram(tool.name);
-  if (!program) return false;
-  return runCommand(program, tool.arguments, { timeoutMs: checkLimitMs }).then(
+async function works([program = "", ...args]: string[]): Promise<boolean> {
+  return runCommand(program, args, { timeoutMs: checkLimitMs }).then(
     () => true,
     () => false,
   );

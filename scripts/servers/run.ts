@@ -36,7 +36,7 @@ export interface ServerCommand {
 export class Run {
   readonly directory: string;
   readonly #watcher: ChildProcess;
-  readonly #servers: ChildProcess[] = [];
+  readonly #children: ChildProcess[] = [];
   #stopped: Promise<void> | undefined;
 
   constructor() {
@@ -56,8 +56,9 @@ export class Run {
     return directory;
   }
 
-  /** Has the process group of a detached child killed at the end of the run at the latest. */
-  watch(child: ChildProcess): void {
+  /** Makes a detached child part of the run, which ends it and all of its process group. */
+  adopt(child: ChildProcess): void {
+    this.#children.push(child);
     if (child.pid !== undefined) this.#watcher.stdin?.write(`${child.pid}\n`);
   }
 
@@ -71,8 +72,7 @@ export class Run {
       stdio: ["ignore", "pipe", "pipe"],
       ...user,
     });
-    this.#servers.push(child);
-    this.watch(child);
+    this.adopt(child);
 
     let output = "";
     let started = false;
@@ -99,14 +99,14 @@ export class Run {
     }
   }
 
-  /** Stops every server and removes the directory. */
+  /** Ends every process of the run and removes its directory. */
   stop(): Promise<void> {
     this.#stopped ??= this.#stop();
     return this.#stopped;
   }
 
   async #stop(): Promise<void> {
-    await Promise.all(this.#servers.map((server) => stopGroup(server)));
+    await Promise.all(this.#children.map((child) => stopGroup(child)));
     const watcherEnd = once(this.#watcher, "exit");
     this.#watcher.stdin?.end();
     await watcherEnd;
