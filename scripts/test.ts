@@ -69,6 +69,9 @@ async function runJest(addresses: Record<string, string>): Promise<{ ok: boolean
   });
   const [code] = (await once(child, "exit")) as [number | null];
   clearTimeout(limit);
-  if (problem) console.log(`failed: ${problem}`);
-  return { ok: code === 0 && !problem, counts };
+  if (problem) {
+    console.log(`failed: ${problem}`);
+    counts.failed += 1;
+  }
+  return { ok: code === 0, counts };
 }

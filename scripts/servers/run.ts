@@ -17,9 +17,11 @@ const watcherScript = `
 trap '' INT TERM HUP
 groups=
 while read -r group; do groups="$groups -$group"; done
-if [ -n "$groups" ] && kill -TERM -- $groups 2>/dev/null; then
+alive=
+for group in $groups; do kill -s TERM -- "$group" && alive=yes; done
+if [ -n "$alive" ]; then
   sleep 2
-  kill -KILL -- $groups 2>/dev/null
+  for group in $groups; do kill -s KILL -- "$group"; done
 fi
 rm -rf "$1"
 `;
