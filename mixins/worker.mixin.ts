@@ -1,0 +1,291 @@
+/**
+ * Makes a service work on the tasks of a channel: the service declares the channel and a handler; claiming, renewing the
+ * lease, cancelling, taking over from a dead node and stopping in good order are done here. Moleculer calls only, so the
+ * worker runs on any node.
+ */
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Context, Service, ServiceSchema } from "moleculer";
+import { configOf } from "../lib/config.ts";
+import { viewError } from "../lib/errors.ts";
+
+/** A task as a handler gets it. */
+export interface Job {
+  id: number;
+  hash: string;
+  input: string;
+  /** 1 for the first attempt; more where an earlier one failed or its node died. */
+  attempt: number;
+  /** Aborts when the task is cancelled, when another node has it, or when this node must stop. */
+  signal: AbortSignal;
+  /** Tells how far the job is: percent, and what else is worth telling. Sent with the next renewal, within a second. */
+  progress(percent: number, detail: string): void;
+}
+
+export interface WorkerDeclaration {
+  channel: string;
+  /** Jobs at once on this node. */
+  concurrency: (service: Service) => number;
+  /** How long a task stays with a node that is not heard of, in seconds. */
+  leaseSeconds: number;
+  /**
+   * Does the job and answers its output. What it throws ends the task FAILURE with the error's message, or gives it back
+   * where the signal was aborted because the node stops.
+   */
+  handler: (service: Service, job: Job) => Promise<string>;
+}
+
+/** What other services can see: the channels that a service works on. */
+export interface WorkerSettings {
+  workers?: Record<string, { leaseSeconds: number }>;
+}
+
+interface Running {
+  controller: AbortController;
+  done: Promise<void>;
+}
+
+interface WorkerService {
+  workers: Worker[];
+}
+
+type This = Service & WorkerService;
+
+const RECEIVE_WAIT_MS = 20_000;
+/** Progress is stored at most this often. */
+const PROGRESS_MS = 1_000;
+/** Of the stop timeout, what running jobs get to finish; the rest is for giving them back. */
+const FINISH_SHARE = 0.5;
+
+/** A mixin; a service may have several. */
+export function worker(declaration: WorkerDeclaration): Partial<ServiceSchema> {
+  const mixin: Partial<ServiceSchema<WorkerSettings, object, object, This>> = {
+    settings: { workers: { [declaration.channel]: { leaseSeconds: declaration.leaseSeconds } } },
+
+    events: {
+      "queues.ended"(this: This, ctx: Context<{ tasks: { id: number }[] }>) {
+        for (const { id } of ctx.params.tasks) for (const one of this.workers ?? []) one.ended(id);
+      },
+    },
+
+    started(this: This) {
+      const one = new Worker(this, declaration);
+      this.workers = [...(this.workers ?? []), one];
+      one.start();
+    },
+
+    methods: {
+      /** Takes no more tasks; finishes or gives back those in hand. */
+      async drain(this: This): Promise<void> {
+        await Promise.all((this.workers ?? []).map((one) => one.stop()));
+      },
+    },
+
+    async stopped(this: This) {
+      await Promise.all((this.workers ?? []).map((one) => one.stop()));
+    },
+  };
+  return mixin as unknown as Partial<ServiceSchema>;
+}
+
+class Worker {
+  readonly #service: Service;
+  readonly #declaration: WorkerDeclaration;
+  readonly #name: string;
+  readonly #running = new Map<number, Running>();
+  readonly #receiving = new AbortController();
+  #loop: Promise<void> = Promise.resolve();
+  #stopping: Promise<void> | undefined;
+  /** Resolves when a job has ended. */
+  #freed: () => void = () => undefined;
+
+  constructor(service: Service, declaration: WorkerDeclaration) {
+    this.#service = service;
+    this.#declaration = declaration;
+    // Another name after each start: a node that comes back is not taken for the one that held the lease.
+    this.#name = `${service.broker.instanceID}/${declaration.channel}`;
+  }
+
+  start(): void {
+    this.#loop = this.#receive();
+  }
+
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop();
+    return this.#stopping;
+  }
+
+  /** A task ended: where it is one in hand that we did not end ourselves, it was cancelled. */
+  ended(id: number): void {
+    this.#running.get(id)?.controller.abort(new Error("the task was cancelled"));
+  }
+
+  async #receive(): Promise<void> {
+    const { channel, concurrency, leaseSeconds } = this.#declaration;
+    const { signal } = this.#receiving;
+    let pause = 100;
+    while (!signal.aborted) {
+      const free = concurrency(this.#service) - this.#running.size;
+      if (free <= 0) {
+        await new Promise<void>((resolve) => {
+          this.#freed = resolve;
+        });
+        continue;
+      }
+      const params = { channel, max: free, waitMs: RECEIVE_WAIT_MS, leaseMs: leaseSeconds * 1_000, worker: this.#name };
+      try {
+        const tasks: { id: number; hash: string; input: string; attempts: number }[] = await this.#service.broker.call(
+          "queues.receive",
+          params,
+          { signal, timeout: RECEIVE_WAIT_MS + 10_000 },
+        );
+        pause = 100;
+        for (const task of tasks) this.#run(task);
+      } catch (error) {
+        if (signal.aborted) return;
+        // No node offers queues yet, or it is going: try again, ever more slowly.
+        this.#service.logger.debug(`${channel}: cannot receive tasks: ${viewError(error).message}`);
+        await sleep(pause * (0.5 + Math.random()), undefined, { signal }).catch(() => undefined);
+        pause = Math.min(pause * 2, 5_000);
+      }
+    }
+  }
+
+  #run(task: { id: number; hash: string; input: string; attempts: number }): void {
+    const controller = new AbortController();
+    const done = this.#work(task, controller).finally(() => {
+      this.#running.delete(task.id);
+      this.#freed();
+    });
+    this.#running.set(task.id, { controller, done });
+  }
+
+  async #work(
+    task: { id: number; hash: string; input: string; attempts: number },
+    controller: AbortController,
+  ): Promise<void> {
+    const { handler, channel } = this.#declaration;
+    const { signal } = controller;
+    const renewal = new Renewal(this.#declaration.leaseSeconds, (said) => this.#report(task.id, said), controller);
+    const progress = (percent: number, detail: string) => renewal.say(percent, detail);
+    try {
+      const output = await handler(this.#service, {
+        id: task.id,
+        hash: task.hash,
+        input: task.input,
+        attempt: task.attempts,
+        signal,
+        progress,
+      });
+      await renewal.stop();
+      await this.#report(task.id, { state: "SUCCESS", output });
+    } catch (error) {
+      await renewal.stop();
+      const stopping = signal.reason instanceof StopSignal;
+      if (signal.aborted && !stopping) return;
+      const said = stopping
+        ? { state: "READY" as const, output: "" }
+        : { state: "FAILURE" as const, output: failReason(error) };
+      if (!stopping) this.#service.logger.warn(`${channel}: task ${task.hash} failed`, error);
+      await this.#report(task.id, said).catch((reportError: unknown) => {
+        // The lease runs out and another node takes over.
+        this.#service.logger.warn(`${channel}: the end of task ${task.hash} could not be reported`, reportError);
+      });
+    }
+  }
+
+  async #report(id: number, said: { state: string; output: string; progress?: number }): Promise<void> {
+    const params = { id, ...said, worker: this.#name };
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        await this.#service.broker.call("queues.report", params);
+        return;
+      } catch (error) {
+        const { type } = viewError(error);
+        const passing = type === "UNAVAILABLE" || type === "DEADLINE_EXCEEDED" || type === "RESOURCE_EXHAUSTED";
+        if (!passing || attempt === 5) throw error;
+        await sleep(200 * 2 ** attempt * (0.5 + Math.random()));
+      }
+    }
+  }
+
+  async #stop(): Promise<void> {
+    this.#receiving.abort();
+    this.#freed();
+    await this.#loop;
+    const running = [...this.#running.values()];
+    if (running.length === 0) return;
+    const finish = configOf(this.#service.broker).stopTimeout * FINISH_SHARE;
+    const timer = setTimeout(() => {
+      for (const { controller } of running) controller.abort(new StopSignal());
+    }, finish);
+    await Promise.all(running.map(({ done }) => done));
+    clearTimeout(timer);
+  }
+}
+
+/** Why a job is told to stop when its node stops: the task goes back. */
+class StopSignal extends Error {
+  constructor() {
+    super("the node stops");
+  }
+}
+
+/** Renews a lease and carries the progress. */
+class Renewal {
+  readonly #report: (said: { state: string; output: string; progress: number }) => Promise<void>;
+  readonly #controller: AbortController;
+  readonly #every: number;
+  #percent = 0;
+  #detail = "";
+  #changed = false;
+  #sentAt = Date.now();
+  #timer: NodeJS.Timeout;
+  #sending: Promise<void> = Promise.resolve();
+
+  constructor(
+    leaseSeconds: number,
+    report: (said: { state: string; output: string; progress: number }) => Promise<void>,
+    controller: AbortController,
+  ) {
+    this.#report = report;
+    this.#controller = controller;
+    this.#every = (leaseSeconds * 1_000) / 3;
+    this.#timer = setInterval(() => this.#tick(), Math.min(PROGRESS_MS, this.#every));
+  }
+
+  say(percent: number, detail: string): void {
+    this.#percent = Math.max(0, Math.min(100, Math.floor(percent)));
+    this.#detail = detail;
+    this.#changed = true;
+  }
+
+  /** Resolves when nothing is on its way any more. */
+  async stop(): Promise<void> {
+    clearInterval(this.#timer);
+    await this.#sending;
+  }
+
+  #tick(): void {
+    if (!this.#changed && Date.now() - this.#sentAt < this.#every) return;
+    this.#changed = false;
+    this.#sentAt = Date.now();
+    const said = { state: "RUNNING", output: this.#detail, progress: this.#percent };
+    this.#sending = Promise.all([this.#sending, this.#send(said)]).then(() => undefined);
+  }
+
+  async #send(said: { state: string; output: string; progress: number }): Promise<void> {
+    try {
+      await this.#report(said);
+    } catch (error) {
+      // Refused: the task was cancelled, or another node has it. Anything else: the next renewal may get through.
+      const { type, message } = viewError(error);
+      const lost = type === "FAILED_PRECONDITION" || type === "NOT_FOUND";
+      if (lost && !this.#controller.signal.aborted) this.#controller.abort(new Error(message));
+    }
+  }
+}
+
+/** What a failed job tells its owner: the messages of our own errors; of a fault, that it was one. */
+function failReason(error: unknown): string {
+  return viewError(error).message;
+}

@@ -1,0 +1,281 @@
+/**
+ * queues: the durable task queue. Clients know it by the contract in standard.ts; the other services by the actions here,
+ * which speak of tasks as task.ts does.
+ */
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Context, Service, ServiceSchema } from "moleculer";
+import { configOf } from "../../lib/config.ts";
+import { invalidArgument, notFound } from "../../lib/errors.ts";
+import { signalOf } from "../../middlewares/cancellation.ts";
+import { grpc } from "../../mixins/grpc.mixin.ts";
+import type { WithDatastore } from "../../mixins/store.mixin.ts";
+import { store } from "../../mixins/store.mixin.ts";
+import type { WorkerSettings } from "../../mixins/worker.mixin.ts";
+import { Dispatcher } from "./dispatcher.ts";
+import { Reaper } from "./reaper.ts";
+import { STANDARD_ERRORS, standardActions } from "./standard.ts";
+import type { Changed } from "./task-store.ts";
+import { TaskStore } from "./task-store.ts";
+import type { Report, Task, TaskRequest, TaskView } from "./task.ts";
+import { cancel, giveBack, isEnded, lose, report, viewTask } from "./task.ts";
+
+export interface QueuesService extends WithDatastore {
+  tasks: TaskStore;
+  dispatcher: Dispatcher;
+  reaper: Reaper;
+  maxLost: number;
+  /** The channels that services of Longshore work on, on whatever node. */
+  internalChannels: Set<string>;
+  isInternal(channel: string): boolean;
+  findInternalChannels(): void;
+  cancelTask(id: number): Promise<Task[]>;
+  giveBackTasks(tasks: Task[]): Promise<void>;
+  loseStream(stream: string): Promise<void>;
+  drainStream(stream: string, signal: AbortSignal): Promise<void>;
+  broadcast(event: string, payload: unknown): void;
+}
+
+type This = Service & QueuesService;
+
+/** Told to all nodes when tasks have ended. */
+export interface TasksEnded {
+  tasks: Pick<TaskView, "id" | "hash" | "channel" | "state">[];
+}
+
+/** A half-closed stream stays this long for a worker that has yet to report. */
+const DRAIN_STREAM_MS = 10_000;
+const STREAM_BATCH = 500;
+const LIST_LIMIT = 1_000;
+
+const queues: ServiceSchema<object, object, object, This> = {
+  name: "queues",
+
+  mixins: [
+    store,
+    grpc({
+      proto: "standard/standard.proto",
+      service: "standard.Queues",
+      errors: STANDARD_ERRORS,
+      methods: {
+        CreateTask: "standard.createTask",
+        QueryTaskByID: "standard.queryTaskByID",
+        CancelTaskByID: "standard.cancelTaskByID",
+        QueryTaskByOwner: "standard.queryTaskByOwner",
+        QueryTaskByHashCode: "standard.queryTaskByHashCode",
+        QueryLengthByChannel: "standard.queryLengthByChannel",
+        ReportTaskResult: { action: "standard.reportTaskResult", stream: "each", inFlight: 256 },
+        ReceiveQueueByChannel: {
+          action: "standard.receiveQueueByChannel",
+          stream: "credit",
+          key: "Channel",
+          close: "standard.closeReceiveStream",
+        },
+      },
+    }),
+  ],
+
+  settings: { rest: { errors: STANDARD_ERRORS } },
+
+  actions: {
+    ...standardActions,
+
+    /** Stores a task; resolves when it is on disk. */
+    create: {
+      async handler(this: This, ctx: Context<TaskRequest>): Promise<{ task: TaskView; created: boolean }> {
+        const { task, created } = await this.tasks.create(ctx.params);
+        return { task: viewTask(task), created };
+      },
+    },
+
+    /** Stores a task under `key`, or under `key-2`, … where the runs before it failed or were cancelled. */
+    createRun: {
+      async handler(
+        this: This,
+        ctx: Context<TaskRequest & { key: string }>,
+      ): Promise<{ task: TaskView; created: boolean }> {
+        const { key, ...request } = ctx.params;
+        const { task, created } = await this.tasks.createRun(key, request);
+        return { task: viewTask(task), created };
+      },
+    },
+
+    /** The task of that ID or HashCode; NOT_FOUND where there is none. */
+    get: {
+      async handler(this: This, ctx: Context<{ id?: number; hash?: string }>): Promise<TaskView> {
+        const { id, hash } = ctx.params;
+        const task = id === undefined ? await this.tasks.findByHash(String(hash)) : await this.tasks.get(Number(id));
+        if (!task) throw notFound(`there is no task ${id ?? hash}`);
+        return viewTask(task);
+      },
+    },
+
+    /** The last of the runs under `key`; NOT_FOUND where there is none. */
+    lastRun: {
+      async handler(this: This, ctx: Context<{ key: string }>): Promise<TaskView> {
+        const task = await this.tasks.lastRun(ctx.params.key);
+        if (!task) throw notFound(`there is no task ${ctx.params.key}`);
+        return viewTask(task);
+      },
+    },
+
+    /** The tasks of a label that were made at `since` (RFC 3339) or later, newest first. */
+    list: {
+      async handler(this: This, ctx: Context<{ label: string; since: string; limit: number }>): Promise<TaskView[]> {
+        const { label, since, limit } = ctx.params;
+        const tasks = await this.tasks.listByLabel(label, new Date(since), Math.min(limit, LIST_LIMIT));
+        return tasks.map(viewTask);
+      },
+    },
+
+    /** How many tasks wait in a channel. */
+    length: {
+      async handler(this: This, ctx: Context<{ channel: string }>): Promise<number> {
+        return this.tasks.waiting(ctx.params.channel);
+      },
+    },
+
+    /** Up to `max` tasks for a worker of Longshore's own; none after `waitMs`. */
+    receive: {
+      timeout: 0,
+      bulkhead: { enabled: false },
+      async handler(
+        this: This,
+        ctx: Context<{ channel: string; max: number; waitMs: number; leaseMs: number; worker: string }>,
+      ): Promise<TaskView[]> {
+        const { worker, ...request } = ctx.params;
+        const signal = signalOf(ctx);
+        const tasks = await this.dispatcher.receive({ ...request, holder: worker, signal });
+        if (signal.aborted && tasks.length) await this.giveBackTasks(tasks);
+        return tasks.map(viewTask);
+      },
+    },
+
+    /** Ends, renews or gives back a task that a worker of Longshore's own has; answers its state. */
+    report: {
+      async handler(this: This, ctx: Context<Report & { id: number }>): Promise<TaskView["state"]> {
+        const { id, ...said } = ctx.params;
+        const { after } = await this.tasks.change(id, (task, now) => report(task, said, now));
+        return viewTask({ ...after, input: "" }).state;
+      },
+    },
+
+    /** Cancels a task, by ID or HashCode, and the rest of its chain; answers how many it cancelled. */
+    cancel: {
+      async handler(this: This, ctx: Context<{ id?: number; hash?: string }>): Promise<number> {
+        const { id, hash } = ctx.params;
+        if (id !== undefined) return (await this.cancelTask(Number(id))).length;
+        if (hash === undefined) throw invalidArgument("id", "must be given, or hash");
+        const task = await this.tasks.findByHash(hash);
+        if (!task) throw notFound(`there is no task ${hash}`);
+        return (await this.cancelTask(task._id)).length;
+      },
+    },
+  },
+
+  events: {
+    "$services.changed"(this: This) {
+      this.findInternalChannels();
+    },
+
+    /** A hint from any node: tasks of these channels can be claimed. */
+    "queues.available"(this: This, ctx: Context<{ channels: string[] }>) {
+      for (const channel of ctx.params.channels) this.dispatcher?.hint(channel);
+    },
+  },
+
+  methods: {
+    isInternal(this: This, channel: string): boolean {
+      return this.internalChannels.has(channel);
+    },
+
+    findInternalChannels(this: This): void {
+      const services = this.broker.registry.services.list({}) as { settings?: WorkerSettings }[];
+      this.internalChannels = new Set(services.flatMap(({ settings }) => Object.keys(settings?.workers ?? {})));
+    },
+
+    async cancelTask(this: This, id: number): Promise<Task[]> {
+      return this.tasks.cancel(id, (task, now) => cancel(task, task.output, now));
+    },
+
+    /** For tasks that were claimed and could not be delivered: nobody has begun them. */
+    async giveBackTasks(this: This, tasks: Task[]): Promise<void> {
+      await Promise.all(
+        tasks.map(({ _id, token }) =>
+          this.tasks.change(_id, (task, now) => (task.token === token ? giveBack(now) : null)),
+        ),
+      );
+    },
+
+    /** A stream broke: what it had not reported is lost. */
+    async loseStream(this: This, stream: string): Promise<void> {
+      await forEachHeld(this.tasks, stream, (task, now) =>
+        lose(task, "the stream of its worker broke", this.maxLost, now),
+      );
+    },
+
+    /** A stream was half-closed: resolves when its tasks are reported; gives them back when the worker goes away. */
+    async drainStream(this: This, stream: string, signal: AbortSignal): Promise<void> {
+      const until = Date.now() + DRAIN_STREAM_MS;
+      for (let pause = 20; Date.now() < until && !signal.aborted; pause = Math.min(pause * 2, 500)) {
+        if ((await this.tasks.heldBy(stream, 0, 1)).length === 0) return;
+        await sleep(pause, undefined, { signal }).catch(() => undefined);
+      }
+      if (signal.aborted) await forEachHeld(this.tasks, stream, (_task, now) => giveBack(now));
+    },
+
+    broadcast(this: This, event: string, payload: unknown): void {
+      this.broker.broadcast(event, payload).catch((error: unknown) => {
+        this.logger.warn(`${event} could not be told to the other nodes`, error);
+      });
+    },
+  },
+
+  async started(this: This) {
+    const config = configOf(this.broker);
+    const onError = (error: unknown) => this.logger.error("the queue could not do what was due", error);
+    this.maxLost = config.maxLost;
+    this.findInternalChannels();
+    this.tasks = await TaskStore.open(this.datastore, config.taskRetentionDays, {
+      available: (channels) => this.broadcast("queues.available", { channels }),
+      ended: (tasks) => this.broadcast("queues.ended", { tasks: tasks.map(tellEnded) } satisfies TasksEnded),
+    });
+    this.dispatcher = new Dispatcher({
+      claim: (channel, requests) => this.tasks.claim(channel, requests),
+      giveBack: (tasks) => this.giveBackTasks(tasks),
+      onError,
+    });
+    this.dispatcher.start();
+    this.reaper = new Reaper(this.tasks, config.maxLost, onError);
+    this.reaper.start();
+  },
+
+  async stopped(this: This) {
+    this.dispatcher?.stop();
+    await this.reaper?.stop();
+  },
+};
+
+function tellEnded(task: Task): TasksEnded["tasks"][number] {
+  const { id, hash, channel, state } = viewTask(task);
+  return { id, hash, channel, state };
+}
+
+/** Changes every task that a stream has, unless another claim has got it meanwhile. */
+async function forEachHeld(
+  tasks: TaskStore,
+  stream: string,
+  decide: (task: Task, now: Date) => ReturnType<typeof giveBack>,
+): Promise<void> {
+  let after = 0;
+  for (;;) {
+    const held = await tasks.heldBy(stream, after, STREAM_BATCH);
+    const changes: Promise<Changed>[] = held.map(({ _id }) =>
+      tasks.change(_id, (task, now) => (task.stream === stream && !isEnded(task.state) ? decide(task, now) : null)),
+    );
+    await Promise.all(changes);
+    if (held.length < STREAM_BATCH) return;
+    after = held.at(-1)?._id ?? 0;
+  }
+}
+
+export default queues;

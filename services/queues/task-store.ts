@@ -1,0 +1,493 @@
+/**
+ * The collection of tasks: creates, claims and changes, each in groups. A change of a running task is a compare-and-set on
+ * its state and its claim's token, so that a late one never overwrites what stands.
+ */
+import { randomBytes } from "node:crypto";
+import type {
+  AnyBulkWriteOperation,
+  Collection,
+  Datastore,
+  Filter,
+  IndexDescription,
+  UpdateFilter,
+} from "../../lib/datastore/datastore.ts";
+import { isDuplicateKey } from "../../lib/datastore/datastore.ts";
+import { failedPrecondition, LongshoreError, notFound } from "../../lib/errors.ts";
+import type { Outcome } from "../../lib/group-commit.ts";
+import { GroupCommit } from "../../lib/group-commit.ts";
+import type { Counter } from "./task-ids.ts";
+import { TaskIds } from "./task-ids.ts";
+import type { Task, TaskRequest, TaskState, Transition } from "./task.ts";
+import { checkPredecessor, follow, isEnded, newTask, sameRequest } from "./task.ts";
+
+const WAITING_STATES: TaskState[] = ["READY", "DELAYED", "CHAINED"];
+
+/** Every query of this file names one of these. */
+function indexes(retentionDays: number): IndexDescription[] {
+  return [
+    { name: "hash", key: { hash: 1 }, unique: true },
+    {
+      name: "claim",
+      key: { channel: 1, priority: -1, readyAt: 1, _id: 1 },
+      partialFilterExpression: { state: "READY" },
+    },
+    { name: "due", key: { availableAt: 1 }, partialFilterExpression: { state: "DELAYED" } },
+    { name: "delayed", key: { channel: 1 }, partialFilterExpression: { state: "DELAYED" } },
+    { name: "chained", key: { channel: 1, _id: 1 }, partialFilterExpression: { state: "CHAINED" } },
+    { name: "lease", key: { leaseUntil: 1 }, partialFilterExpression: { state: "RUNNING" } },
+    { name: "stream", key: { stream: 1, _id: 1 }, partialFilterExpression: { stream: { $exists: true } } },
+    { name: "owner", key: { owner: 1, _id: -1 } },
+    { name: "successor", key: { next: 1 }, unique: true, partialFilterExpression: { next: { $exists: true } } },
+    { name: "label", key: { label: 1, _id: -1 }, partialFilterExpression: { label: { $exists: true } } },
+    {
+      name: "expiry",
+      key: { endTime: 1 },
+      expireAfterSeconds: retentionDays * 86_400,
+      partialFilterExpression: { endTime: { $exists: true } },
+    },
+  ];
+}
+
+/** One receiver's part of a claim. */
+export interface ClaimRequest {
+  max: number;
+  holder: string;
+  stream?: string;
+  leaseMs: number;
+}
+
+/** Told after the commit, in groups. */
+export interface TaskListener {
+  available(channels: string[]): void;
+  ended(tasks: Task[]): void;
+}
+
+type Decide = (task: Task, now: Date) => Transition | null;
+interface Change {
+  id: number;
+  decide: Decide;
+}
+export interface Changed {
+  before: Task;
+  /** The task as it stands now; the same object as `before` where nothing was to change. */
+  after: Task;
+}
+interface Create {
+  request: TaskRequest;
+  task: ReturnType<typeof newTask>;
+}
+export interface Created {
+  task: Task;
+  /** False where the HashCode was known and asked for the same. */
+  created: boolean;
+}
+
+/** Tasks read at once to be claimed: with inputs of 512 KiB each they are 64 MiB. */
+const MAX_CLAIM = 128;
+/** Tasks travel between nodes in one message, of which NATS allows 1 MB. */
+const MAX_ANSWER_BYTES = 900_000;
+/** A long input is not read to decide on a report. */
+const DECISION_FIELDS = { input: 0 };
+const MAX_ROUNDS = 10;
+const overflow = () =>
+  new LongshoreError("RESOURCE_EXHAUSTED", "too many requests wait for the datastore, try again later");
+
+export class TaskStore {
+  readonly #tasks: Collection<Task>;
+  readonly #ids: TaskIds;
+  readonly #now: () => Date;
+  readonly #listener: TaskListener;
+  readonly #creates: GroupCommit<Create, Created>;
+  readonly #changes: GroupCommit<Change, Changed>;
+
+  private constructor(tasks: Collection<Task>, ids: TaskIds, now: () => Date, listener: TaskListener) {
+    this.#tasks = tasks;
+    this.#ids = ids;
+    this.#now = now;
+    this.#listener = listener;
+    const limits = { size: 500, parallel: 2, waiting: 50_000, overflow };
+    this.#creates = new GroupCommit(limits, (items) => this.#insert(items));
+    this.#changes = new GroupCommit(limits, (items) => this.#apply(items));
+  }
+
+  static async open(datastore: Datastore, retentionDays: number, listener: TaskListener): Promise<TaskStore> {
+    const tasks = await datastore.collection<Task>("tasks", indexes(retentionDays));
+    const counters = await datastore.collection<Counter>("counters");
+    return new TaskStore(tasks, new TaskIds(counters), () => datastore.now(), listener);
+  }
+
+  now(): Date {
+    return this.#now();
+  }
+
+  /** Resolves when the task is on disk. A known HashCode answers its task, or throws where it asks for another. */
+  async create(request: TaskRequest): Promise<Created> {
+    const task = newTask(request);
+    if (!task.next) return this.#creates.add({ request, task });
+    const predecessor = await this.get(task.next);
+    if (!predecessor) throw failedPrecondition(`Task.Next: there is no task ${task.next}`);
+    checkPredecessor(predecessor);
+    const created = await this.#creates.add({ request, task });
+    if (created.created) await this.#link(created.task);
+    return created;
+  }
+
+  /**
+   * The same in several runs: the task is `key`, or `key-2`, `key-3`, … where all the runs before ended FAILURE or CANCEL.
+   */
+  async createRun(key: string, request: TaskRequest): Promise<Created> {
+    for (let round = 0; round < MAX_ROUNDS; round += 1) {
+      const last = await this.lastRun(key);
+      if (last && last.state !== "FAILURE" && last.state !== "CANCEL") return { task: last, created: false };
+      const hash = last ? `${key}-${runNumber(key, last.hash) + 1}` : key;
+      const created = await this.create({ ...request, hash });
+      if (created.created || !isEnded(created.task.state)) return created;
+    }
+    throw overflow();
+  }
+
+  async lastRun(key: string): Promise<Task | null> {
+    // "." is the character after "-": the range holds the key itself and its runs.
+    return this.#tasks.findOne({ hash: { $gte: key, $lt: `${key}.` } }, { sort: { _id: -1 } });
+  }
+
+  async get(id: number): Promise<Task | null> {
+    return this.#tasks.findOne({ _id: id });
+  }
+
+  async findByHash(hash: string): Promise<Task | null> {
+    return this.#tasks.findOne({ hash });
+  }
+
+  /** The tasks of these IDs, in that order, those that fit into one answer. */
+  async many(ids: number[]): Promise<Task[]> {
+    const found = await this.#tasks.find({ _id: { $in: ids } }).toArray();
+    const tasks = new Map(found.map((task) => [task._id, task]));
+    return withinAnswer(ids.flatMap((id) => tasks.get(id) ?? []));
+  }
+
+  /** Newest first; fewer than `limit` where more would not fit into one answer. */
+  async listByOwner(owner: string, limit: number, skip: number): Promise<{ tasks: Task[]; total: number }> {
+    const [tasks, total] = await Promise.all([
+      this.#tasks.find({ owner }, { sort: { _id: -1 }, limit, skip }).toArray(),
+      this.#tasks.countDocuments({ owner }),
+    ]);
+    return { tasks: withinAnswer(tasks), total };
+  }
+
+  /** Newest first, those made at `since` or later. */
+  async listByLabel(label: string, since: Date, limit: number): Promise<Task[]> {
+    return this.#tasks.find({ label, createTime: { $gte: since } }, { sort: { _id: -1 }, limit }).toArray();
+  }
+
+  async waiting(channel: string): Promise<number> {
+    const counts = await Promise.all(
+      WAITING_STATES.map((state) => this.#tasks.countDocuments({ channel, state } as Filter<Task>)),
+    );
+    return counts.reduce((sum, count) => sum + count, 0);
+  }
+
+  /**
+   * Claims up to the sum of what the receivers want, the first receivers' first. Another node may claim at the same time:
+   * each task goes to one of the two.
+   */
+  async claim(channel: string, requests: ClaimRequest[]): Promise<Task[][]> {
+    const wanted = Math.min(
+      MAX_CLAIM,
+      requests.reduce((sum, request) => sum + request.max, 0),
+    );
+    const found = await this.#tasks
+      .find({ channel, state: "READY" }, { sort: { priority: -1, readyAt: 1, _id: 1 }, limit: wanted })
+      .toArray();
+    if (found.length === 0) return requests.map(() => []);
+    const now = this.#now();
+    const operations: AnyBulkWriteOperation<Task>[] = [];
+    let taken = 0;
+    const shares = requests.map((request) => {
+      const share = withinAnswer(found.slice(taken, taken + request.max));
+      taken += share.length;
+      if (share.length === 0) return share;
+      const claimed = {
+        state: "RUNNING" as const,
+        holder: request.holder,
+        ...(request.stream ? { stream: request.stream } : {}),
+        token: randomBytes(12).toString("base64url"),
+        leaseMs: request.leaseMs,
+        leaseUntil: new Date(now.getTime() + request.leaseMs),
+        startTime: now,
+        updateTime: now,
+      };
+      for (const task of share) Object.assign(task, claimed, { attempts: task.attempts + 1 });
+      const ids = share.map((task) => task._id);
+      const update = { $set: claimed, $inc: { attempts: 1 } };
+      operations.push({ updateMany: { filter: { _id: { $in: ids }, state: "READY" }, update } });
+      return share;
+    });
+    const result = await this.#tasks.bulkWrite(operations, { ordered: false });
+    return result.modifiedCount === taken ? shares : this.#owned(shares);
+  }
+
+  /** Of the tasks that a claim aimed at, those that another node did not take first. */
+  async #owned(shares: Task[][]): Promise<Task[][]> {
+    const ids = shares.flat().map((task) => task._id);
+    const stored = await this.#tasks.find({ _id: { $in: ids } }, { projection: { token: 1 } }).toArray();
+    const tokens = new Map(stored.map((task) => [task._id, task.token]));
+    return shares.map((share) => share.filter((task) => tokens.get(task._id) === task.token));
+  }
+
+  /**
+   * Changes a task as `decide` says of it, which is asked again where the task changed meanwhile; what follows from an end
+   * (its chain) is done too. Throws what `decide` throws, and NOT_FOUND.
+   */
+  async change(id: number, decide: Decide): Promise<Changed> {
+    const changed = await this.#changes.add({ id, decide });
+    if (isEnded(changed.after.state) && changed.after.prior) await this.#settleSuccessor(changed.after);
+    return changed;
+  }
+
+  /** Cancels the task and what follows it; answers all that it cancelled. */
+  async cancel(id: number, decide: Decide): Promise<Task[]> {
+    const { after } = await this.#changes.add({ id, decide });
+    return [after, ...(await this.#settleSuccessor(after))];
+  }
+
+  /** RUNNING tasks that went out on a receive stream, in pages by ID. */
+  async heldBy(stream: string, afterId: number, limit: number): Promise<Task[]> {
+    const options = { sort: { _id: 1 }, limit, projection: DECISION_FIELDS } as const;
+    return this.#tasks.find({ stream, _id: { $gt: afterId } }, options).toArray();
+  }
+
+  /** DELAYED tasks that are due, the longest first. */
+  async due(limit: number): Promise<Task[]> {
+    const filter: Filter<Task> = { state: "DELAYED", availableAt: { $lte: this.#now() } };
+    return this.#tasks.find(filter, { sort: { availableAt: 1 }, limit, projection: DECISION_FIELDS }).toArray();
+  }
+
+  /** RUNNING tasks whose lease has run out, the longest first. */
+  async expired(limit: number): Promise<Task[]> {
+    const filter: Filter<Task> = { state: "RUNNING", leaseUntil: { $lt: this.#now() } };
+    return this.#tasks.find(filter, { sort: { leaseUntil: 1 }, limit, projection: DECISION_FIELDS }).toArray();
+  }
+
+  /**
+   * Goes through the chained tasks and does what the node that made one, or that ended its predecessor, may have died
+   * before doing.
+   */
+  async settleChains(signal: AbortSignal): Promise<void> {
+    let batch: Task[] = [];
+    const options = { projection: { next: 1 }, hint: "chained" };
+    for await (const task of this.#tasks.find({ state: "CHAINED" }, options)) {
+      if (signal.aborted) return;
+      batch.push(task);
+      if (batch.length < 500) continue;
+      await this.#settleBatch(batch);
+      batch = [];
+    }
+    await this.#settleBatch(batch);
+  }
+
+  async #settleBatch(chained: Task[]): Promise<void> {
+    const ids = chained.map((task) => task.next ?? 0);
+    const options = { projection: { state: 1, prior: 1 } };
+    const predecessors = await this.#tasks.find({ _id: { $in: ids } }, options).toArray();
+    const known = new Map(predecessors.map((task) => [task._id, task]));
+    for (const task of chained) {
+      const predecessor = known.get(task.next ?? 0);
+      if (!predecessor) {
+        await this.change(task._id, (stored, now) => follow(stored, forgotten(task.next), now));
+      } else if (predecessor.prior !== task._id || isEnded(predecessor.state)) {
+        await this.#link(task);
+      }
+    }
+  }
+
+  /** Tells the predecessor of its successor; settles the successor where the predecessor has ended meanwhile. */
+  async #link(task: Task): Promise<void> {
+    const predecessor = await this.#tasks.findOneAndUpdate(
+      { _id: task.next },
+      { $set: { prior: task._id } },
+      { returnDocument: "after" },
+    );
+    if (predecessor && isEnded(predecessor.state)) await this.#settleSuccessor(predecessor);
+  }
+
+  /** Carries the end of a task on along its chain; answers the tasks that it cancelled. */
+  async #settleSuccessor(ended: Task): Promise<Task[]> {
+    const cancelled: Task[] = [];
+    let predecessor = ended;
+    while (predecessor.prior) {
+      const from = predecessor;
+      const { before, after } = await this.#changes.add({
+        id: from.prior ?? 0,
+        decide: (task, now) => follow(task, from, now),
+      });
+      if (after.state !== "CANCEL") break;
+      if (before !== after) cancelled.push(after);
+      predecessor = after;
+    }
+    return cancelled;
+  }
+
+  async #insert(items: Create[]): Promise<Outcome<Created>[]> {
+    const ids = await this.#ids.take(items.length);
+    const now = this.#now();
+    const tasks = items.map(({ task }, index): Task => ({
+      _id: ids[index] ?? 0,
+      ...task,
+      readyAt: now,
+      createTime: now,
+      updateTime: now,
+    }));
+    const refused = new Map<number, { keyPattern?: object }>();
+    try {
+      await this.#tasks.insertMany(tasks, { ordered: false });
+    } catch (error) {
+      const writeErrors = (error as { writeErrors?: { index: number; keyPattern?: object }[] }).writeErrors;
+      if (!isDuplicateKey(error) || !writeErrors) throw error;
+      for (const writeError of writeErrors) refused.set(writeError.index, writeError);
+    }
+    const hashes = [...refused.keys()].map((index) => tasks[index]?.hash ?? "");
+    const existing = hashes.length ? await this.#tasks.find({ hash: { $in: hashes } }).toArray() : [];
+    const byHash = new Map(existing.map((task) => [task.hash, task]));
+    const channels = new Set<string>();
+    const outcomes = tasks.map((task, index): Outcome<Created> => {
+      if (!refused.has(index)) {
+        if (task.state === "READY") channels.add(task.channel);
+        return { value: { task, created: true } };
+      }
+      const other = byHash.get(task.hash);
+      if (!other) {
+        return { error: failedPrecondition(`Task.Next: task ${task.next} has a successor already`) };
+      }
+      if (sameRequest(other, { ...task, input: items[index]?.request.input ?? "" })) {
+        return { value: { task: other, created: false } };
+      }
+      return {
+        error: failedPrecondition(`Task.HashCode: ${task.hash} is known with another Channel, Owner or Input`),
+      };
+    });
+    if (channels.size) this.#listener.available([...channels]);
+    return outcomes;
+  }
+
+  async #apply(items: Change[]): Promise<Outcome<Changed>[]> {
+    const outcomes = new Array<Outcome<Changed> | undefined>(items.length);
+    let open = items.map((_, index) => index);
+    for (let round = 0; open.length; round += 1) {
+      if (round === MAX_ROUNDS) {
+        const error = new LongshoreError("ABORTED", "the task keeps changing, try again");
+        for (const index of open) outcomes[index] = { error };
+        break;
+      }
+      open = await this.#applyRound(items, open, outcomes);
+    }
+    const changed = outcomes.flatMap((outcome) => (outcome && "value" in outcome ? [outcome.value] : []));
+    this.#tell(changed.filter(({ before, after }) => before !== after));
+    return outcomes as Outcome<Changed>[];
+  }
+
+  /** One read and one write for the group; answers the items that must be decided again. */
+  async #applyRound(items: Change[], open: number[], outcomes: (Outcome<Changed> | undefined)[]): Promise<number[]> {
+    const ids = [...new Set(open.map((index) => items[index]?.id ?? 0))];
+    const found = await this.#tasks.find({ _id: { $in: ids } }, { projection: DECISION_FIELDS }).toArray();
+    const tasks = new Map(found.map((task) => [task._id, task]));
+    const now = this.#now();
+    const again: number[] = [];
+    const writing: { index: number; before: Task; after: Task; transition: Transition }[] = [];
+    const busy = new Set<number>();
+    for (const index of open) {
+      const item = items[index];
+      if (!item) continue;
+      const task = tasks.get(item.id);
+      try {
+        if (!task) throw notFound(`there is no task ${item.id}`);
+        if (busy.has(item.id)) {
+          again.push(index);
+          continue;
+        }
+        const transition = item.decide(task, now);
+        if (!transition) {
+          outcomes[index] = { value: { before: task, after: task } };
+          continue;
+        }
+        busy.add(item.id);
+        writing.push({ index, before: task, after: applied(task, transition), transition });
+      } catch (error) {
+        outcomes[index] = { error };
+      }
+    }
+    if (writing.length === 0) return again;
+    const operations = writing.map(({ before, transition }) => operation(before, transition));
+    const result = await this.#tasks.bulkWrite(operations, { ordered: false });
+    const missed = result.matchedCount === writing.length ? new Set<number>() : await this.#missed(writing);
+    for (const { index, before, after } of writing) {
+      if (missed.has(index)) again.push(index);
+      else outcomes[index] = { value: { before, after } };
+    }
+    return again;
+  }
+
+  /** Which writes another node was faster than: those of which the stored task does not show what they set. */
+  async #missed(writing: { index: number; after: Task; transition: Transition }[]): Promise<Set<number>> {
+    const ids = writing.map(({ after }) => after._id);
+    const stored = await this.#tasks.find({ _id: { $in: ids } }, { projection: DECISION_FIELDS }).toArray();
+    const tasks = new Map(stored.map((task) => [task._id, task]));
+    const missed = writing.filter(({ after, transition }) => {
+      const task = tasks.get(after._id);
+      return !task || Object.entries(transition.set).some(([key, value]) => !shows(task, key as keyof Task, value));
+    });
+    return new Set(missed.map(({ index }) => index));
+  }
+
+  #tell(changed: Changed[]): void {
+    const channels = new Set<string>();
+    const ended: Task[] = [];
+    for (const { after } of changed) {
+      if (after.state === "READY") channels.add(after.channel);
+      if (isEnded(after.state)) ended.push(after);
+    }
+    if (channels.size) this.#listener.available([...channels]);
+    if (ended.length) this.#listener.ended(ended);
+  }
+}
+
+/** The first tasks, at least one, that fit into one answer. */
+function withinAnswer(tasks: Task[]): Task[] {
+  let bytes = 0;
+  const end = tasks.findIndex((task, index) => {
+    bytes += 1_000 + Buffer.byteLength(task.input) + Buffer.byteLength(task.output);
+    return index > 0 && bytes > MAX_ANSWER_BYTES;
+  });
+  return end < 0 ? tasks : tasks.slice(0, end);
+}
+
+function applied(task: Task, transition: Transition): Task {
+  const after: Task = { ...task, ...transition.set };
+  for (const field of transition.clear) Reflect.deleteProperty(after, field);
+  return after;
+}
+
+/** Guarded by all that the decision was made on; null matches a field that is not there. */
+function operation(before: Task, transition: Transition): AnyBulkWriteOperation<Task> {
+  const filter = { _id: before._id, state: before.state, token: before.token ?? null, prior: before.prior ?? null };
+  const present = transition.clear.filter((field) => before[field] !== undefined);
+  const update: UpdateFilter<Task> = { $set: transition.set };
+  if (present.length) update.$unset = Object.fromEntries(present.map((field) => [field, ""])) as typeof update.$unset;
+  return { updateOne: { filter: filter as Filter<Task>, update } };
+}
+
+/** The input is not among the fields that are read back. */
+function shows(stored: Task, field: keyof Task, value: unknown): boolean {
+  const other = stored[field];
+  if (other instanceof Date && value instanceof Date) return other.getTime() === value.getTime();
+  return other === value || field === "input";
+}
+
+function runNumber(key: string, hash: string): number {
+  return hash === key ? 1 : Number(hash.slice(key.length + 1));
+}
+
+/** Stands for a predecessor that retention has removed: it ended long ago, how is not known any more. */
+function forgotten(id: number | undefined): Task {
+  return { _id: id ?? 0, state: "CANCEL" } as Task;
+}

@@ -1,0 +1,214 @@
+import { describe, expect, test } from "@jest/globals";
+import fc from "fast-check";
+import type { Report, Task, TaskRequest } from "../../../../services/queues/task.ts";
+import {
+  cancel,
+  checkHash,
+  follow,
+  giveBack,
+  isEnded,
+  lose,
+  newTask,
+  promote,
+  publicState,
+  randomHash,
+  report,
+  sameRequest,
+} from "../../../../services/queues/task.ts";
+
+const now = new Date("2026-01-02T03:04:05.678Z");
+const later = (ms: number) => new Date(now.getTime() + ms);
+
+function make(request: Partial<TaskRequest> = {}, more: Partial<Task> = {}): Task {
+  const times = { readyAt: now, createTime: now, updateTime: now };
+  return { _id: 7, ...newTask({ channel: "mail", ...request }), ...times, ...more };
+}
+
+function running(more: Partial<Task> = {}): Task {
+  const lease = { holder: "w1", token: "t1", leaseMs: 60_000, leaseUntil: later(60_000), attempts: 1 };
+  return make({}, { state: "RUNNING", ...lease, ...more });
+}
+
+function apply(task: Task, change: { set: Partial<Task>; clear: (keyof Task)[] } | null): Task {
+  const after = { ...task, ...change?.set };
+  for (const field of change?.clear ?? []) Reflect.deleteProperty(after, field);
+  return after;
+}
+
+const success: Report = { state: "SUCCESS", output: "done" };
+
+describe("a new task", () => {
+  test.each([
+    [{ channel: "" }, "Task.Channel: must not be empty"],
+    [{ channel: "a/b" }, 'Task.Channel: must hold no control character, ":" or "/"'],
+    [{ channel: "a:b" }, 'Task.Channel: must hold no control character, ":" or "/"'],
+    [{ channel: "a\u0007" }, 'Task.Channel: must hold no control character, ":" or "/"'],
+    [{ channel: "x".repeat(129) }, "Task.Channel: must be at most 128 characters"],
+    [
+      { channel: "c", input: "x".repeat(600 * 1024) },
+      "Task.Input: must be at most 524288 bytes (512 KiB), it is 614400",
+    ],
+    [{ channel: "c", input: "\ud800" }, "Task.Input: must be valid Unicode, it holds a lone surrogate"],
+    [{ channel: "c", hash: ".." }, 'Task.HashCode: must be 1 to 128 of [0-9A-Za-z._~-], and not "." or ".."'],
+    [{ channel: "c", hash: "a b" }, 'Task.HashCode: must be 1 to 128 of [0-9A-Za-z._~-], and not "." or ".."'],
+  ])("of %j is refused", (request, message) => {
+    expect(() => newTask(request)).toThrow(message);
+  });
+
+  test("may have 128 emoji for its channel and exactly 512 KiB for its input", () => {
+    expect(newTask({ channel: "🦀".repeat(128), input: "é".repeat(256 * 1024) }).state).toBe("READY");
+  });
+
+  test("without a HashCode gets 20 random characters", () => {
+    const hashes = new Set(Array.from({ length: 1_000 }, randomHash));
+    expect(hashes.size).toBe(1_000);
+    for (const hash of hashes) expect(hash).toMatch(/^[0-9A-Za-z]{20}$/);
+    expect(() => checkHash("HashCode", newTask({ channel: "c" }).hash)).not.toThrow();
+  });
+
+  test("is the same request only with the same channel, owner and input, also when it took over an output", () => {
+    const task = make({ input: "x", owner: "5" });
+    expect(sameRequest(task, { channel: "mail", owner: "5", input: "x" })).toBe(true);
+    expect(sameRequest(task, { channel: "mail", owner: "5", input: "y" })).toBe(false);
+    expect(sameRequest(task, { channel: "mail", owner: "6", input: "x" })).toBe(false);
+    const chained = make({ next: 3 }, { input: "inherited" });
+    expect(sameRequest(chained, { channel: "mail", owner: "0", input: "" })).toBe(true);
+  });
+});
+
+describe("a report", () => {
+  test("of success ends the task and takes its lease away", () => {
+    const ended = apply(running(), report(running(), success, now));
+    expect(ended).toMatchObject({ state: "SUCCESS", output: "done", endTime: now });
+    expect(ended).not.toHaveProperty("token");
+    expect(ended).not.toHaveProperty("leaseUntil");
+  });
+
+  test("that says again what stands changes nothing; a different one is refused with the state that stands", () => {
+    const ended = apply(running(), report(running(), success, now));
+    expect(report(ended, success, now)).toBeNull();
+    expect(() => report(ended, { state: "FAILURE", output: "" }, now)).toThrow("its state is SUCCESS");
+    expect(() => report(ended, { state: "SUCCESS", output: "other" }, now)).toThrow("its state is SUCCESS");
+  });
+
+  test("by another worker, after the lease, or of a task that nobody has is refused", () => {
+    expect(() => report(running(), { ...success, worker: "w2" }, now)).toThrow("belongs to another worker");
+    expect(() => report(running(), success, later(60_001))).toThrow("the lease of task 7 has run out");
+    expect(() => report(make(), success, now)).toThrow("its state is WAITING");
+  });
+
+  test("without a worker, or by the one who has it, is taken", () => {
+    expect(report(running(), success, now)).not.toBeNull();
+    expect(report(running(), { ...success, worker: "w1" }, now)).not.toBeNull();
+  });
+
+  test("of PROCEEDING renews the lease by its own length and stores the progress", () => {
+    const task = running({ leaseMs: 5_000, leaseUntil: later(1_000) });
+    const renewed = apply(task, report(task, { state: "RUNNING", output: "half", progress: 50 }, now));
+    expect(renewed).toMatchObject({ state: "RUNNING", output: "half", progress: 50, leaseUntil: later(5_000) });
+    expect(() => report(task, { state: "RUNNING", output: "", progress: 101 }, now)).toThrow("Progress: must be");
+  });
+
+  test("of failure retries with a full-jitter back-off until the retries are used up", () => {
+    let task = running({ retryMax: 2 });
+    const delays: number[] = [];
+    for (let attempt = 0; attempt < 2; attempt += 1) {
+      task = apply(
+        task,
+        report(task, { state: "FAILURE", output: "no" }, now, () => 0.999),
+      );
+      expect(task).toMatchObject({ state: "DELAYED", output: "no", retries: attempt + 1 });
+      delays.push((task.availableAt?.getTime() ?? 0) - now.getTime());
+      expect(report(task, { state: "FAILURE", output: "no" }, now)).toBeNull();
+      task = running({ ...task, state: "RUNNING" });
+    }
+    expect(delays).toEqual([999, 1_998]);
+    task = apply(task, report(task, { state: "FAILURE", output: "no" }, now));
+    expect(task).toMatchObject({ state: "FAILURE", retries: 2 });
+  });
+
+  test("with WAITING gives the task back to where it stood, nothing lost", () => {
+    const task = running({ readyAt: later(-5_000) });
+    const back = apply(task, report(task, { state: "READY", output: "" }, now));
+    expect(back).toMatchObject({ state: "READY", readyAt: later(-5_000), losses: 0, retries: 0 });
+  });
+
+  test("whatever it says, never changes a task that has ended", () => {
+    const states = fc.constantFrom("SUCCESS", "FAILURE", "CANCEL", "RUNNING", "READY") as fc.Arbitrary<Report["state"]>;
+    const ends = fc.constantFrom("SUCCESS", "FAILURE", "CANCEL") as fc.Arbitrary<Task["state"]>;
+    fc.assert(
+      fc.property(states, ends, fc.string({ maxLength: 3 }), (said, stands, output) => {
+        const task = make({}, { state: stands, output: "x", endTime: now });
+        try {
+          expect(report(task, { state: said, output }, now)).toBeNull();
+        } catch (error) {
+          expect((error as Error).message).toContain(`its state is ${stands}`);
+        }
+      }),
+    );
+  });
+});
+
+describe("a lost task", () => {
+  test("waits again at once, keeps its retries, and fails after the last loss that is allowed", () => {
+    let task = running({ retries: 1, retryMax: 3 });
+    for (let losses = 1; losses < 5; losses += 1) {
+      task = apply(task, lose(task, "its lease ran out", 5, now));
+      expect(task).toMatchObject({ state: "READY", losses, retries: 1 });
+      task = running({ ...task, state: "RUNNING" });
+    }
+    task = apply(task, lose(task, "its lease ran out", 5, now));
+    expect(task).toMatchObject({ state: "FAILURE", losses: 5 });
+    expect(task.output).toBe("lost 5 times (MAX_LOST 5), the last time: its lease ran out");
+  });
+
+  test("that was given back has lost nothing", () => {
+    expect(apply(running(), giveBack(now))).toMatchObject({ state: "READY", losses: 0 });
+  });
+});
+
+describe("a chained task", () => {
+  const chained = make({ next: 3 }, { _id: 8 });
+
+  test("becomes ready with its predecessor's output where it has no input of its own", () => {
+    const first = make({}, { _id: 3, state: "SUCCESS", output: "42" });
+    expect(apply(chained, follow(chained, first, now))).toMatchObject({ state: "READY", input: "42" });
+    const own = make({ next: 3, input: "mine" });
+    expect(apply(own, follow(own, first, now))).toMatchObject({ state: "READY", input: "mine" });
+  });
+
+  test("is cancelled, saying why, when its predecessor fails", () => {
+    const first = make({}, { _id: 3, state: "FAILURE" });
+    expect(apply(chained, follow(chained, first, now))).toMatchObject({
+      state: "CANCEL",
+      output: "task 3, which comes before it, ended FAILURE",
+    });
+  });
+
+  test("is settled only once", () => {
+    const first = make({}, { _id: 3, state: "SUCCESS" });
+    expect(follow(apply(chained, follow(chained, first, now)), first, now)).toBeNull();
+  });
+});
+
+test("a delayed task becomes ready when it is due, not before", () => {
+  const task = make({}, { state: "DELAYED", availableAt: later(10) });
+  expect(promote(task, now)).toBeNull();
+  expect(apply(task, promote(task, later(10)))).toMatchObject({ state: "READY", readyAt: later(10) });
+});
+
+test("a cancel of an ended task is refused with the state that stands", () => {
+  expect(apply(running(), cancel(running(), "", now)).state).toBe("CANCEL");
+  expect(() => cancel(make({}, { state: "FAILURE" }), "", now)).toThrow("its state is FAILURE");
+});
+
+test("clients know three waiting states as WAITING and RUNNING as PROCEEDING", () => {
+  expect((["READY", "DELAYED", "CHAINED", "RUNNING", "SUCCESS"] as const).map(publicState)).toEqual([
+    "WAITING",
+    "WAITING",
+    "WAITING",
+    "PROCEEDING",
+    "SUCCESS",
+  ]);
+  expect(isEnded("RUNNING")).toBe(false);
+});
