@@ -40,7 +40,7 @@ export async function startServers(run: Run): Promise<{ addresses: Record<string
       if (address) addresses[variable] = address;
       else missing.push({ name, howToGet: hint });
     } catch (error) {
-missing.push({ name, howToGet: `${hint} (${(error as Error).message})` });
+      missing.push({ name, howToGet: `${hint} (${(error as Error).message})` });
     }
   };
   const provideTool = async ({ check, debianPackage }: (typeof tools)[number]) => {
