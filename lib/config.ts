@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { parseEnv } from "node:util";
 import type { BrokerOptions } from "moleculer";
 import { failedPrecondition } from "./errors.ts";
+import { MASK, maskUrls } from "./secrets.ts";
 import { foreignNames } from "./setting-names.ts";
 import { SETTINGS, type Setting } from "./settings.ts";
 
@@ -37,6 +38,35 @@ export function loadConfig(env: Environment = { ...readEnvFile(), ...process.env
 /** The configuration that a broker was made with; the environment's where a broker was made without one. */
 export function configOf(broker: { options: BrokerOptions }): Config {
   return broker.options.longshore ?? loadConfig();
+}
+
+export interface SettingRow {
+  variable: string;
+  /** As text; secrets masked. */
+  value: string;
+  source: "default" | "environment" | ".env";
+  meaning: string;
+}
+
+/** Every setting with its value and where that comes from, for people; wrong values are shown as they are. */
+export function describeConfig(env: Environment = process.env, file: Environment = readEnvFile()): SettingRow[] {
+  return Object.values<Setting>(SETTINGS).map(({ variable, meaning, secret, shown, default: fallback }) => {
+    const given = env[variable] || file[variable];
+    const source = env[variable] ? "environment" : given ? ".env" : "default";
+    const value = secret === "value" && given ? MASK : maskUrls(given ?? "");
+    return { variable, value: given ? value : (shown ?? fallback ?? "unset"), source, meaning };
+  });
+}
+
+/** What will work, but not as one might think. */
+export function configWarnings(config: Config): string[] {
+  if (!config.natsUrl) return [];
+  const warnings: string[] = [];
+  if (!config.signingKey)
+    warnings.push("SIGNING_KEY is unset: nodes that do not share DATA_DIR refuse each other's download links");
+  if (!config.s3Endpoint)
+    warnings.push("S3_ENDPOINT is unset: nodes that do not share DATA_DIR do not see each other's files");
+  return warnings;
 }
 
 /** The variables of `.env` in the working directory; none where there is no such file. */

@@ -12,8 +12,8 @@ export type LogFormat = "json" | "pretty";
 /** What one entry may weigh, so that a huge value does not flood the log. */
 const MAX_TEXT = 16_384;
 
-/** Moleculer's own parts that tell at `info` what only its developers ask. */
-const QUIET = new Set(["broker", "registry", "transit", "transporter"]);
+/** Moleculer's own parts and services, which tell at `info` what only its developers ask. */
+const QUIET = /^(broker|registry|transit|transporter|\$.*)$/;
 
 interface Entry {
   message: string;
@@ -34,7 +34,7 @@ export class LineLogger extends Loggers.Base<{ level: LogLevel }> {
 
   override getLogHandler(bindings: { nodeID: string; mod: string }) {
     const least = LEVELS.indexOf(this.opts.level);
-    const allowed = QUIET.has(bindings.mod) && this.opts.level === "info" ? LEVELS.indexOf("warn") : least;
+    const allowed = QUIET.test(bindings.mod) && this.opts.level === "info" ? LEVELS.indexOf("warn") : least;
     const format = this.#format === "json" ? jsonLine : prettyLine;
     return (level: LogLevel, args: unknown[]) => {
       if (LEVELS.indexOf(level) <= allowed) this.#write(maskUrls(format(level, bindings, entryOf(args))) + "\n");
@@ -88,12 +88,10 @@ const COLOURS = {
 function prettyLine(level: LogLevel, bindings: { mod: string }, entry: Entry): string {
   const time = new Date().toISOString().slice(11, 23);
   const word = styleText(COLOURS[level], level.toUpperCase().padEnd(5), { stream: process.stderr });
-  const fields = Object.entries({ ...entry.fields, ...callIdentity() }).filter(([, value]) => value !== undefined);
-  const told = fields.map(
-    ([key, value]) => ` ${key}=${typeof value === "string" ? value : stringify({ [key]: value })}`,
-  );
+  const fields = stringify({ ...entry.fields, ...callIdentity() });
+  const told = fields === "{}" ? "" : ` ${fields}`;
   const stack = entry.error?.stack ? `\n${entry.error.stack}` : "";
-  return `${time} ${word} ${bindings.mod}: ${entry.message}${told.join("")}${stack}`;
+  return `${time} ${word} ${bindings.mod}: ${entry.message}${told}${stack}`;
 }
 
 function stringify(value: Record<string, unknown>): string {

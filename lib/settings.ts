@@ -48,10 +48,13 @@ function oneOf<const T extends readonly [string, ...string[]]>(values: T) {
   return z.enum(values, `must be one of ${values.join(", ")}`);
 }
 
-function url(...schemes: string[]) {
-  const problem = `must be a URL that begins with ${schemes.map((scheme) => `${scheme}://`).join(" or ")}`;
-  return text.refine((value) => schemes.some((scheme) => value.startsWith(`${scheme}://`)), problem);
-}
+const httpUrl = text.refine(
+  (value) => /^https?:\/\//.test(value) && URL.canParse(value),
+  "must be a URL that begins with http:// or https://",
+);
+
+/** The driver reads the rest: a list of hosts is no URL. */
+const mongodbUri = text.regex(/^mongodb(\+srv)?:\/\/./, "must begin with mongodb:// or mongodb+srv://");
 
 const urlList = text.refine(
   (value) => value.split(",").every((one) => /^(nats|tls):\/\/./.test(one) && URL.canParse(one)),
@@ -117,7 +120,7 @@ export const SETTINGS = {
   mongodbUri: setting(
     "MONGODB_URI",
     undefined,
-    url("mongodb", "mongodb+srv"),
+    mongodbUri,
     "MongoDB with the database's name; unset: the embedded store under DATA_DIR.",
     { secret: "url" },
   ),
@@ -130,7 +133,7 @@ export const SETTINGS = {
   s3Endpoint: setting(
     "S3_ENDPOINT",
     undefined,
-    url("http", "https"),
+    httpUrl,
     "Objects go to this S3; unset: to a directory under DATA_DIR.",
   ),
   s3Bucket: setting("S3_BUCKET", undefined, text, "The bucket, which must exist."),
@@ -142,7 +145,7 @@ export const SETTINGS = {
   publicUrl: setting(
     "PUBLIC_URL",
     undefined,
-    url("http", "https"),
+    httpUrl,
     "How links point back at the gateway: https://files.example.com.",
     { shown: "from HOST and HTTP_PORT" },
   ),

@@ -55,7 +55,7 @@ export function cancellation(broker: ServiceBroker): Middleware {
         scope.onAbort = (reason) => {
           settle();
           reject(reason);
-          if (remote && action.name !== CANCEL_ACTION) cancelRemote(ctx, reason);
+          if (remote) giveUpRemote(ctx, reason);
         };
         (next as (ctx: Context) => Promise<unknown>)(ctx).then(
           (result) => {
@@ -73,11 +73,21 @@ export function cancellation(broker: ServiceBroker): Middleware {
     };
   }
 
-  /** Without an answer: the other node ends the handler, or has ended it already, or is gone. */
-  function cancelRemote(ctx: Context, reason: LongshoreError): void {
+  /**
+   * Gives up the answer, so that nothing on this node waits for it, and tells the other node. Nobody waits for that: the
+   * handler ends now, or has ended already, or its node is gone.
+   */
+  function giveUpRemote(ctx: Context, reason: LongshoreError): void {
     const { id, nodeID } = ctx;
-    const endpoint = nodeID && broker.registry.getActionEndpointByNodeId(CANCEL_ACTION, nodeID);
-    if (!endpoint) return;
+    const request = broker.transit?.pendingRequests.get(id);
+    broker.transit?.removePendingRequest(id);
+    request?.reject(reason);
+    if (
+      ctx.action?.name === CANCEL_ACTION ||
+      !nodeID ||
+      !broker.registry.getActionEndpointByNodeId(CANCEL_ACTION, nodeID)
+    )
+      return;
     const params = { id, type: reason.type, message: reason.message };
     broker.call(CANCEL_ACTION, params, { nodeID, timeout: 5_000, retries: 0 }).catch(() => undefined);
   }
