@@ -1,0 +1,157 @@
+/**
+ * Writes protobufjs's types as the descriptors that protoc would write, file by file. protobufjs's own are not enough for
+ * reflection clients: they lump files together, name no imports, and lose `optional` and the names of map entries.
+ */
+import protobuf from "protobufjs";
+import descriptor from "protobufjs/ext/descriptor/index.js";
+
+type Descriptor = Record<string, unknown>;
+type TopLevel = protobuf.Type | protobuf.Enum | protobuf.Service;
+
+const SCALARS: Record<string, number> = {
+  double: 1,
+  float: 2,
+  int64: 3,
+  uint64: 4,
+  int32: 5,
+  fixed64: 6,
+  fixed32: 7,
+  bool: 8,
+  string: 9,
+  bytes: 12,
+  uint32: 13,
+  sfixed32: 15,
+  sfixed64: 16,
+  sint32: 17,
+  sint64: 18,
+};
+const TYPE_MESSAGE = 11;
+const TYPE_ENUM = 14;
+const LABEL = { optional: 1, required: 2, repeated: 3 };
+
+/** The serialized FileDescriptorProto of every file that holds a type or a service, by the file's import name. */
+export function fileDescriptors(root: protobuf.Root): Map<string, Buffer> {
+  const files = Map.groupBy(topLevel(root), (object) => object.filename ?? "");
+  return new Map([...files].map(([name, objects]) => [name, encode(describeFile(name, objects))]));
+}
+
+function* topLevel(namespace: protobuf.NamespaceBase): Generator<TopLevel> {
+  for (const object of namespace.nestedArray) {
+    if (object instanceof protobuf.Type || object instanceof protobuf.Enum || object instanceof protobuf.Service) {
+      yield object;
+    } else if (object instanceof protobuf.Namespace) {
+      yield* topLevel(object);
+    }
+  }
+}
+
+function describeFile(name: string, objects: TopLevel[]): Descriptor {
+  const used = new Set<string>();
+  const refer = (type: protobuf.ReflectionObject): string => {
+    const file = fileOf(type);
+    if (file !== name) used.add(file);
+    return type.fullName;
+  };
+  const described = {
+    name,
+    package: objects[0]!.parent!.fullName.slice(1),
+    messageType: objects.filter((one) => one instanceof protobuf.Type).map((type) => describeType(type, refer)),
+    enumType: objects.filter((one) => one instanceof protobuf.Enum).map(describeEnum),
+    service: objects.filter((one) => one instanceof protobuf.Service).map((one) => describeService(one, refer)),
+    syntax: isProto2(objects[0]!) ? undefined : "proto3",
+  };
+  return { ...described, dependency: [...used] };
+}
+
+type Refer = (type: protobuf.ReflectionObject) => string;
+
+function describeType(type: protobuf.Type, refer: Refer): Descriptor {
+  const maps = type.fieldsArray.filter((field) => field instanceof protobuf.MapField);
+  // protoc puts the oneofs that stand for a single `optional` field behind the others.
+  const oneofs = type.oneofsArray.toSorted((a, b) => Number(isSynthetic(a)) - Number(isSynthetic(b)));
+  const nested = type.nestedArray;
+  return {
+    name: type.name,
+    field: type.fieldsArray.map((field) => describeField(field, oneofs, refer)),
+    nestedType: [
+      ...maps.map((field) => describeMapEntry(field, refer)),
+      ...nested.filter((one) => one instanceof protobuf.Type).map((one) => describeType(one, refer)),
+    ],
+    enumType: nested.filter((one) => one instanceof protobuf.Enum).map(describeEnum),
+    oneofDecl: oneofs.map(({ name }) => ({ name })),
+  };
+}
+
+function describeField(field: protobuf.Field, oneofs: protobuf.OneOf[], refer: Refer): Descriptor {
+  const isMap = field instanceof protobuf.MapField;
+  return {
+    name: field.name,
+    number: field.id,
+    label: field.repeated || isMap ? LABEL.repeated : field.required ? LABEL.required : LABEL.optional,
+    ...(isMap
+      ? { type: TYPE_MESSAGE, typeName: `${field.parent!.fullName}.${entryName(field)}` }
+      : describeValue(field, refer)),
+    ...(field.partOf && { oneofIndex: oneofs.indexOf(field.partOf) }),
+    ...(field.partOf && isSynthetic(field.partOf) && { proto3Optional: true }),
+    jsonName: field.name.replace(/_+(.)/g, (_, letter: string) => letter.toUpperCase()),
+  };
+}
+
+interface Value {
+  type: string;
+  resolvedType: protobuf.Type | protobuf.Enum | null;
+}
+
+function describeValue({ type, resolvedType }: Value, refer: Refer): Descriptor {
+  if (!resolvedType) return { type: SCALARS[type] };
+  return { type: resolvedType instanceof protobuf.Enum ? TYPE_ENUM : TYPE_MESSAGE, typeName: refer(resolvedType) };
+}
+
+function describeMapEntry(field: protobuf.MapField, refer: Refer): Descriptor {
+  const key = { name: "key", number: 1, label: LABEL.optional, type: SCALARS[field.keyType] };
+  const value = { name: "value", number: 2, label: LABEL.optional, ...describeValue(field, refer) };
+  return { name: entryName(field), field: [key, value], options: { mapEntry: true } };
+}
+
+function describeEnum({ name, values, options }: protobuf.Enum): Descriptor {
+  return {
+    name,
+    value: Object.entries(values).map(([valueName, number]) => ({ name: valueName, number })),
+    options: options?.["allow_alias"] ? { allowAlias: true } : undefined,
+  };
+}
+
+function describeService({ name, methodsArray }: protobuf.Service, refer: Refer): Descriptor {
+  const method = methodsArray.map((one) => ({
+    name: one.name,
+    inputType: refer(one.resolvedRequestType!),
+    outputType: refer(one.resolvedResponseType!),
+    clientStreaming: one.requestStream ?? false,
+    serverStreaming: one.responseStream ?? false,
+  }));
+  return { name, method };
+}
+
+/** As protoc names the message that stands for an entry of a map. */
+function entryName({ name }: protobuf.MapField): string {
+  return `${name.replace(/(?:^|_+)(.)/g, (_, letter: string) => letter.toUpperCase())}Entry`;
+}
+
+function isSynthetic({ fieldsArray }: protobuf.OneOf): boolean {
+  return fieldsArray.length === 1 && fieldsArray[0]!.options?.["proto3_optional"] === true;
+}
+
+function isProto2(object: TopLevel): boolean {
+  return (object as unknown as { _edition: string | null })._edition === "proto2";
+}
+
+function fileOf(object: protobuf.ReflectionObject): string {
+  const { parent } = object;
+  const isNested = parent instanceof protobuf.Type;
+  return isNested ? fileOf(parent) : (object.filename ?? "");
+}
+
+function encode(file: Descriptor): Buffer {
+  const type = descriptor.FileDescriptorProto;
+  return type.encode(type.fromObject(file)).finish() as Buffer;
+}

@@ -1,0 +1,179 @@
+/** The way in: REST by moleculer-web and gRPC, both from what the services of the registry declare. */
+import type { IncomingMessage, Server, ServerResponse } from "node:http";
+import type { Service, ServiceSchema } from "moleculer";
+import type { GatewayResponse, IncomingRequest } from "moleculer-web";
+import ApiService from "moleculer-web";
+import type { Config } from "../../lib/config.ts";
+import { configOf } from "../../lib/config.ts";
+import { invalidArgument, notFound } from "../../lib/errors.ts";
+import { GrpcServer } from "./grpc-server.ts";
+import { answerHealth } from "./http-health.ts";
+import { close, createHttpServer, listen, refuseCrossOrigin } from "./http-server.ts";
+import { offeredServices } from "./offered-services.ts";
+import { identify } from "./request-identity.ts";
+import { serveRest } from "./rest-call.ts";
+import { sendError } from "./rest-errors.ts";
+import type { RestRoute } from "./rest-routes.ts";
+import { bySpecificity, restRoutes } from "./rest-routes.ts";
+
+/** Changes of the registry come in bursts, when a node joins or leaves. */
+const SETTLE = 50;
+
+type Handler = (req: IncomingRequest, res: GatewayResponse) => void;
+
+interface Gateway extends Service {
+  /** Where it listens, once it has started. */
+  addresses: { http: string; grpc: string };
+  config: Config;
+  httpServer: Server;
+  grpcServer: GrpcServer;
+  draining: boolean;
+  /** Routes by service, of every service that was ever offered: where no node offers it now, its paths are 503. */
+  routesOf: Map<string, RestRoute[]>;
+  settling: NodeJS.Timeout | undefined;
+  refresh(): void;
+  drain(): void;
+  httpHandler(req: IncomingMessage, res: ServerResponse): Promise<void>;
+  sendResponse(req: IncomingRequest, res: GatewayResponse, data: unknown): void;
+  addRoute(route: object): void;
+  regenerateAllAutoAliases(): void;
+}
+
+const gateway = {
+  name: "api-gateway",
+  mixins: [ApiService as ServiceSchema],
+
+  settings: {
+    // Both servers are made here: a port in use must fail the start, not end the process.
+    server: false,
+    path: "/",
+    // A route that nothing matches, for moleculer-web puts a route of its own where there is none.
+    routes: [{ path: "/", aliases: {}, mappingPolicy: "restrict" }],
+    optimizeOrder: false,
+    logRequest: null,
+    logRequestParams: null,
+    logResponse: null,
+    logRouteRegistration: null,
+  },
+
+  actions: {
+    listAliases: false,
+    addRoute: false,
+    removeRoute: false,
+    // As many requests may wait as there are clients that do; the actions behind them have their own limits.
+    rest: { bulkhead: { enabled: false } },
+  },
+
+  events: {
+    "$services.changed"(this: Gateway) {
+      if (!this.broker.started) return this.refresh();
+      this.settling ??= setTimeout(() => this.refresh(), SETTLE);
+    },
+    "$broker.started"(this: Gateway) {
+      this.refresh();
+      this.grpcServer.setServing(true);
+    },
+    "$node.draining"(this: Gateway) {
+      this.drain();
+    },
+  },
+
+  methods: {
+    /** Makes REST routes and gRPC services those that the registry knows now. */
+    refresh(this: Gateway) {
+      clearTimeout(this.settling);
+      this.settling = undefined;
+      const offered = offeredServices(this.broker);
+      this.grpcServer.update(offered);
+      for (const service of offered) this.routesOf.set(service.fullName, restRoutes(service));
+      const routes = [...this.routesOf.values()].flat().sort(bySpecificity);
+      const respond = this.sendResponse.bind(this);
+      const aliases = Object.fromEntries(
+        routes.map((route): [string, Handler] => [
+          `${route.method} ${route.pattern}`,
+          (req, res) => void serveRest(route, req, res, respond),
+        ]),
+      );
+      this.addRoute({
+        path: "/",
+        aliases,
+        mergeParams: false,
+        bodyParsers: false,
+        logging: false,
+        pathToRegexpOptions: { sensitive: true },
+      });
+    },
+
+    /** Says that the node is about to stop, and ends what would go on for ever. */
+    drain(this: Gateway) {
+      if (this.draining) return;
+      this.draining = true;
+      this.grpcServer.drain();
+    },
+
+    /** In place of moleculer-web's: who the request is and whether it may come in is settled before its route. */
+    async httpHandler(this: Gateway, req: IncomingMessage, res: ServerResponse) {
+      const { requestId, traceparent } = identify((name) => req.headers[name]?.toString());
+      const path = pathOf(req);
+      res.setHeader("X-Request-ID", requestId);
+      try {
+        if (answerHealth(req, res, this.broker.started && !this.draining)) return;
+        refuseCrossOrigin(req);
+        checkPath(path);
+        // moleculer-web would run the action that a preflight asks about.
+        const routed =
+          req.method === "OPTIONS"
+            ? null
+            : await this.actions.rest!({ req, res }, { requestID: requestId, meta: { traceparent } });
+        if (routed === null) throw notFound(`${req.method} ${path}: there is no such path`);
+      } catch (error) {
+        sendError(res, error, requestId);
+      }
+    },
+  },
+
+  created(this: Gateway) {
+    this.config = configOf(this.broker);
+    this.addresses = { http: "", grpc: "" };
+    this.draining = false;
+    this.routesOf = new Map();
+    this.grpcServer = new GrpcServer(this.broker, this.logger);
+    this.httpServer = createHttpServer((req, res) => void this.httpHandler(req, res));
+    // moleculer-web's own refreshing has nothing to do, and would tell all nodes that it did.
+    this.regenerateAllAutoAliases = () => undefined;
+  },
+
+  async started(this: Gateway) {
+    this.refresh();
+    const { host, grpcTlsCert } = this.config;
+    const httpPort = await listen(this.httpServer, this.config);
+    const grpcPort = await this.grpcServer.listen(this.config);
+    const name = host.includes(":") ? `[${host}]` : host;
+    this.addresses = {
+      http: `http://${name}:${httpPort}`,
+      grpc: `${grpcTlsCert ? "grpcs" : "grpc"}://${name}:${grpcPort}`,
+    };
+  },
+
+  async stopped(this: Gateway) {
+    this.drain();
+    clearTimeout(this.settling);
+    const { stopTimeout } = this.config;
+    await Promise.all([close(this.httpServer, stopTimeout), this.grpcServer.stop(stopTimeout)]);
+  },
+};
+
+export default gateway as unknown as ServiceSchema;
+
+function pathOf(req: IncomingMessage): string {
+  return (req.url ?? "").split("?", 1)[0]!;
+}
+
+/** moleculer-web would call it a fault of ours. */
+function checkPath(path: string): void {
+  try {
+    decodeURIComponent(path);
+  } catch {
+    throw invalidArgument("path", "is not percent-encoded as it should be");
+  }
+}

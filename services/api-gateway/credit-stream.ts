@@ -1,0 +1,92 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
+import type { handleBidiStreamingCall } from "@grpc/grpc-js";
+import { LongshoreError } from "../../lib/errors.ts";
+import type { Message, ServedMethod } from "./grpc-contract.ts";
+import type { GatewayScope } from "./rpc.ts";
+import { StreamLife } from "./stream-life.ts";
+
+/** Items of one call at most, so that one answer stays small however many credits there are. */
+const MAX_ITEMS = 100;
+/** Lines of one stream at most; each may hold a waiting call. */
+const MAX_LINES = 1000;
+
+/** The credits of one key, and the request that gave the last of them. */
+interface Line {
+  credits: number;
+  request: Message;
+  waiting: boolean;
+}
+
+/**
+ * A bidirectional stream where each request is a credit for one answer under its key. At most one call a key waits for
+ * answers, and none while the client does not read: it is given no more than it asked for and takes.
+ */
+export function creditStream(method: ServedMethod, scope: GatewayScope): handleBidiStreamingCall<Message, Message> {
+  const key = method.binding.key!;
+  return (call) => {
+    const lines = new Map<unknown, Line>();
+    const noMore = new LongshoreError("CANCELLED", "the stream takes no more");
+    let calls = 0;
+    let blocked = false;
+    let ending = false;
+
+    const stopReading = (): void => {
+      ending = true;
+      call.pause();
+    };
+    const finish = (): void => {
+      stopReading();
+      life.rpc.abort(noMore);
+      if (calls === 0) life.end();
+    };
+    const fail = (error: unknown): void => {
+      stopReading();
+      life.fail(error);
+    };
+    const life: StreamLife = new StreamLife(call, method, scope, finish);
+
+    const serve = async (name: unknown, line: Line): Promise<void> => {
+      if (line.waiting) return;
+      line.waiting = true;
+      calls++;
+      try {
+        while (!ending && !blocked && line.credits > 0) await take(line);
+      } catch (error) {
+        if (!ending) fail(error);
+      } finally {
+        line.waiting = false;
+        calls--;
+        if (line.credits <= 0) lines.delete(name);
+      }
+      if (ending && calls === 0) life.end();
+    };
+
+    const take = async (line: Line): Promise<void> => {
+      const params = { ...line.request, max: Math.min(line.credits, MAX_ITEMS) };
+      const { items } = (await life.rpc.invoke(method.action, params, {})) as { items: Message[] };
+      line.credits -= items.length;
+      for (const item of items) if (!life.write(item)) blocked = true;
+      // An action that answers at once, without items, must not keep the loop from everybody else.
+      if (items.length === 0) await nextTurn();
+    };
+
+    call.on("drain", () => {
+      blocked = false;
+      for (const [name, line] of lines) void serve(name, line);
+    });
+    call.on("end", finish);
+    call.on("data", (request: Message) => {
+      const name = request[key];
+      const line = lines.get(name) ?? { credits: 0, request, waiting: false };
+      line.credits++;
+      line.request = request;
+      lines.set(name, line);
+      if (lines.size > MAX_LINES) fail(tooManyLines(key));
+      else void serve(name, line);
+    });
+  };
+}
+
+function tooManyLines(key: string): LongshoreError {
+  return new LongshoreError("RESOURCE_EXHAUSTED", `${key}: more than ${MAX_LINES} wait on one stream`);
+}

@@ -1,0 +1,9 @@
+import type { Writable } from "node:stream";
+
+/** Ends a stream when the node begins to stop, so that it does not hold up the stop. */
+export function endOnDrain(call: Writable, draining: AbortSignal): void {
+  const end = (): void => void call.end();
+  if (draining.aborted) end();
+  else draining.addEventListener("abort", end, { once: true });
+  call.once("close", () => draining.removeEventListener("abort", end));
+}

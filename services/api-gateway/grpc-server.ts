@@ -1,0 +1,161 @@
+/** The one gRPC server of a gateway: serves what the services declare, also those that join while it runs. */
+import { readFileSync } from "node:fs";
+import type { UntypedHandleCall } from "@grpc/grpc-js";
+import { Server, ServerCredentials } from "@grpc/grpc-js";
+import type { ServiceBroker } from "moleculer";
+import type { Config } from "../../lib/config.ts";
+import { failedPrecondition } from "../../lib/errors.ts";
+import type { GrpcBinding } from "../../mixins/grpc.mixin.ts";
+import { collectStream } from "./collect-stream.ts";
+import { creditStream } from "./credit-stream.ts";
+import { eachStream } from "./each-stream.ts";
+import type { ServedMethod } from "./grpc-contract.ts";
+import { servedMethods } from "./grpc-contract.ts";
+import { GrpcHealth } from "./grpc-health.ts";
+import type { OfferedService } from "./offered-services.ts";
+import { pullStream } from "./pull-stream.ts";
+import { Reflection } from "./reflection.ts";
+import type { GatewayScope } from "./rpc.ts";
+import { unary } from "./unary.ts";
+
+const MIB = 1024 * 1024;
+
+const SERVER_OPTIONS = {
+  "grpc.max_receive_message_length": 4 * MIB,
+  "grpc.max_send_message_length": 16 * MIB,
+  "grpc.max_concurrent_streams": 10_000,
+  // A worker whose machine is gone is noticed within half a minute, and its tasks given to others.
+  "grpc.keepalive_time_ms": 20_000,
+  "grpc.keepalive_timeout_ms": 10_000,
+};
+
+/** A binding in service, and the text by which a change of it is seen. */
+interface Served {
+  owner: string;
+  text: string;
+  binding: GrpcBinding;
+  methods: ServedMethod[];
+}
+
+export class GrpcServer {
+  readonly #server = new Server(SERVER_OPTIONS);
+  readonly #drain = new AbortController();
+  readonly #scope: GatewayScope;
+  readonly #logger: ServiceBroker["logger"];
+  readonly #served = new Map<string, Served>();
+  readonly #health: GrpcHealth;
+  readonly #reflection: Reflection;
+
+  constructor(broker: ServiceBroker, logger: ServiceBroker["logger"]) {
+    this.#logger = logger;
+    this.#scope = { broker, draining: this.#drain.signal };
+    this.#health = new GrpcHealth(this.#server, this.#drain.signal);
+    this.#reflection = new Reflection(this.#server, this.#drain.signal);
+  }
+
+  /**
+   * Serves what is offered now. What nobody offers any more stays: its calls find no node and answer UNAVAILABLE, for it
+   * is known and may come back.
+   */
+  update(offered: OfferedService[]): void {
+    const offers = Map.groupBy(
+      offered.flatMap(({ fullName, grpc }) => grpc.map((binding) => ({ owner: fullName, binding }))),
+      ({ binding }) => binding.service,
+    );
+    for (const [name, candidates] of offers) this.#serve(name, candidates);
+    this.#health.update([...this.#served.keys()], new Set(offers.keys()));
+  }
+
+  /** Listens; the port it got. */
+  async listen({ host, grpcPort, ...config }: Config): Promise<number> {
+    const address = `${host.includes(":") ? `[${host}]` : host}:${grpcPort}`;
+    const credentials = serverCredentials(config);
+    return new Promise((resolve, reject) => {
+      this.#server.bindAsync(address, credentials, (error, port) => {
+        if (!error) resolve(port);
+        else if (error.message.includes("EADDRINUSE")) reject(failedPrecondition(`GRPC_PORT ${grpcPort} is in use`));
+        else reject(failedPrecondition(`GRPC_PORT ${grpcPort} on ${host}: ${error.message}`));
+      });
+    });
+  }
+
+  /** Says whether the node as a whole serves. */
+  setServing(serving: boolean): void {
+    this.#health.setServing(serving);
+  }
+
+  /** Says that the node does not serve any more, and ends its streams. */
+  drain(): void {
+    this.#health.setServing(false);
+    this.#drain.abort();
+  }
+
+  /** After a drain: lets the calls under way end, and cuts off what has not ended after `timeout` ms. */
+  async stop(timeout: number): Promise<void> {
+    const force = setTimeout(() => {
+      this.#logger.warn(`gRPC calls did not end within ${timeout} ms and were cut off`);
+      this.#server.forceShutdown();
+    }, timeout);
+    await new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve()));
+    clearTimeout(force);
+  }
+
+  #serve(name: string, candidates: { owner: string; binding: GrpcBinding }[]): void {
+    const now = this.#served.get(name);
+    const texts = candidates.map(({ binding }) => JSON.stringify(binding));
+    // While nodes of two versions run, the one that is in service stays in service.
+    if (now && texts.includes(now.text)) return;
+    const { owner, binding } = candidates[0]!;
+    let methods: ServedMethod[];
+    try {
+      methods = servedMethods(binding, owner);
+    } catch (error) {
+      this.#logger.error(`${owner} declares ${name}, which cannot be served`, error);
+      return;
+    }
+    for (const { definition } of now?.methods ?? []) this.#server.unregister(definition.path);
+    for (const method of methods) this.#register(method);
+    this.#served.set(name, { owner, text: texts[0]!, binding, methods });
+    this.#reflection.update([...this.#served.values()].map((served) => served.binding));
+  }
+
+  #register(method: ServedMethod): void {
+    const { path, requestStream, responseStream, responseSerialize, requestDeserialize } = method.definition;
+    const register = (type: string, handler: UntypedHandleCall, deserialize: (bytes: Buffer) => object): void => {
+      this.#server.register(path, handler, responseSerialize, deserialize, type);
+    };
+    if (!requestStream && !responseStream) {
+      register("unary", unary(method, this.#scope), requestDeserialize);
+    } else if (!requestStream) {
+      register("serverStream", pullStream(method, this.#scope), requestDeserialize);
+    } else if (!responseStream) {
+      register("clientStream", collectStream(method, this.#scope), (bytes) => ({
+        message: requestDeserialize(bytes),
+        bytes: bytes.length,
+      }));
+    } else {
+      const handler = method.binding.stream === "credit" ? creditStream : eachStream;
+      register("bidi", handler(method, this.#scope), requestDeserialize);
+    }
+  }
+}
+
+type TlsFiles = Pick<Config, "grpcTlsCert" | "grpcTlsKey" | "grpcTlsCa">;
+
+function serverCredentials({ grpcTlsCert, grpcTlsKey, grpcTlsCa }: TlsFiles): ServerCredentials {
+  if (!grpcTlsCert || !grpcTlsKey) return ServerCredentials.createInsecure();
+  const ca = grpcTlsCa ? readPem("GRPC_TLS_CA", grpcTlsCa) : null;
+  const pair = {
+    cert_chain: readPem("GRPC_TLS_CERT", grpcTlsCert),
+    private_key: readPem("GRPC_TLS_KEY", grpcTlsKey),
+  };
+  return ServerCredentials.createSsl(ca, [pair], ca !== null);
+}
+
+function readPem(variable: string, path: string): Buffer {
+  try {
+    return readFileSync(path);
+  } catch (error) {
+    throw failedPrecondition(`${variable} ${path}: ${(error as Error).message}`);
+  }
+}

@@ -1,0 +1,73 @@
+import { once } from "node:events";
+import type { Writable } from "node:stream";
+import type { Metadata } from "@grpc/grpc-js";
+import type { ServerSurfaceCall } from "@grpc/grpc-js/build/src/server-call.js";
+import { LongshoreError, unavailable } from "../../lib/errors.ts";
+import type { ServedMethod } from "./grpc-contract.ts";
+import { statusOf } from "./grpc-errors.ts";
+import type { GatewayScope } from "./rpc.ts";
+import { Rpc } from "./rpc.ts";
+
+/** A stream that answers are written to. */
+type WritableCall = ServerSurfaceCall & Writable & { end(trailers?: Metadata): void };
+
+/** Follows one stream of answers to its end, whatever ends it, and tells the service that wants to know. */
+export class StreamLife {
+  readonly rpc: Rpc;
+  readonly #call: WritableCall;
+  #draining = false;
+  #failed = false;
+  #ended = false;
+  #written = false;
+
+  /** `drain` is called when the node begins to stop: the handler brings its stream to an end. */
+  constructor(call: WritableCall, method: ServedMethod, scope: GatewayScope, drain: () => void) {
+    this.#call = call;
+    this.rpc = new Rpc(call, scope.broker);
+    const onDrain = (): void => {
+      this.#draining = true;
+      drain();
+    };
+    if (scope.draining.aborted) queueMicrotask(onDrain);
+    else scope.draining.addEventListener("abort", onDrain, { once: true });
+    call.once("finish", () => (this.#written = true));
+    // grpc-js says this at the end of every RPC, good or bad.
+    call.once("cancelled", () => {
+      this.#ended = true;
+      scope.draining.removeEventListener("abort", onDrain);
+      if (method.close) void this.rpc.close(method.close, this.#written && !this.#failed ? "completed" : "broken");
+    });
+  }
+
+  /** Ends the stream after what has been written: with OK, or where the node stops with UNAVAILABLE. */
+  end(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.rpc.finished = true;
+    if (this.#draining) this.#endWith(unavailable("this node is stopping; open the stream again"));
+    else this.#call.end(this.rpc.trailers);
+  }
+
+  /** Ends the stream with an error after what has been written, and aborts the calls under way. */
+  fail(error: unknown): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#failed = true;
+    this.#endWith(error);
+    this.rpc.abort(new LongshoreError("CANCELLED", "the stream has failed"));
+  }
+
+  /** Writes an answer, if the stream goes on; false where the client does not keep up: `drained` tells when it does. */
+  write(answer: object): boolean {
+    return this.#ended || this.#call.write(answer);
+  }
+
+  /** Resolves when the client keeps up again; rejects when the stream is over. */
+  async drained(): Promise<void> {
+    await once(this.#call, "drain", { signal: this.rpc.signal });
+  }
+
+  #endWith(error: unknown): void {
+    this.#call.emit("error", statusOf(error, this.rpc.requestId));
+  }
+}
