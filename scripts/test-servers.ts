@@ -1,6 +1,6 @@
 /**
- * Starts the servers that tests use, prints their addresses as lines for a shell, and keeps them up until Ctrl-C.
- * In another terminal, with those lines: `node_modules/.bin/jest <path>` runs single tests without starting anything.
+ * Starts the servers that tests use, prints their addresses as lines for a shell, and keeps them up until Ctrl-C. In
+ * another terminal that has run those lines `npm test -- <path>` starts nothing.
  */
 import { startServers } from "./servers/all.ts";
 import { Run } from "./servers/run.ts";

@@ -48,6 +48,8 @@ export class Run {
       detached: true,
       stdio: ["pipe", "ignore", "ignore"],
     });
+    // A watcher that somebody killed is no reason to fail: this process stops the servers itself.
+    this.#watcher.stdin?.on("error", () => undefined);
   }
 
   /** Makes a server's own directory, which the user that it runs as owns. */
@@ -109,8 +111,10 @@ export class Run {
 
   async #stop(): Promise<void> {
     await Promise.all(this.#children.map((child) => stopGroup(child)));
-    const watcherEnd = once(this.#watcher, "exit");
-    this.#watcher.stdin?.end();
+    const watcher = this.#watcher;
+    if (watcher.exitCode !== null || watcher.signalCode !== null) return;
+    const watcherEnd = once(watcher, "exit");
+    watcher.stdin?.end();
     await watcherEnd;
   }
 }
