@@ -14,7 +14,6 @@ import type {
   Filter,
   IndexDescription,
   OptionalUnlessRequiredId,
-  Sort,
   UpdateFilter,
   UpdateResult,
 } from "mongodb";
@@ -35,6 +34,9 @@ export interface Datastore {
   ping(): Promise<void>;
   close(): Promise<void>;
 }
+
+/** Paths in order of weight, each ascending or descending. */
+export type Sort = Record<string, 1 | -1>;
 
 export interface FindOptions {
   sort?: Sort;
@@ -69,7 +71,10 @@ export interface Collection<T extends Document> {
   deleteMany(filter: Filter<T>): Promise<DeleteResult>;
   bulkWrite(operations: AnyBulkWriteOperation<T>[], options?: Pick<BulkWriteOptions, "ordered">): Promise<BulkResult>;
   countDocuments(filter: Filter<T>, options?: { limit?: number; hint?: string }): Promise<number>;
-  /** How the store would run the query: the index it uses, or null where it would read the whole collection. */
+  /**
+   * How the store would run the query: the index it uses, or null where it would read the whole collection, and `sorted`
+   * where it would have to sort all that it finds before the first document.
+   */
   explain(filter: Filter<T>, options?: FindOptions): Promise<{ index: string | null; detail: string; sorted: boolean }>;
 }
 

@@ -1,0 +1,38 @@
+/** Documents as bytes, as both sides of the embedded store's thread and its file hold them: BSON, the driver's own. */
+import type { Document } from "mongodb";
+import { BSON } from "mongodb";
+
+/** What was serialized here needs no check for UTF-8. */
+const READING = { promoteBuffers: true, validation: { utf8: false } } as const;
+
+/** Undefined fields are left out, as the driver is told to do too. */
+export function serialize(document: Document): Uint8Array {
+  return BSON.serialize(document, { ignoreUndefined: true });
+}
+
+export function deserialize<T extends Document = Document>(bytes: Uint8Array): T {
+  return BSON.deserialize(bytes, READING) as T;
+}
+
+/** Splits documents that stand one after the other: each begins with its length. */
+export function splitDocuments(bytes: Uint8Array): Uint8Array[] {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const documents: Uint8Array[] = [];
+  for (let offset = 0; offset < bytes.length;) {
+    const length = view.getInt32(offset, true);
+    documents.push(bytes.subarray(offset, offset + length));
+    offset += length;
+  }
+  return documents;
+}
+
+/** Joins byte strings in a buffer of its own, which may be handed over to another thread. */
+export function joinBytes(parts: readonly Uint8Array[], length: number): Uint8Array<ArrayBuffer> {
+  const joined = new Uint8Array(length);
+  let offset = 0;
+  for (const part of parts) {
+    joined.set(part, offset);
+    offset += part.length;
+  }
+  return joined;
+}

@@ -1,0 +1,192 @@
+/** A collection as a table of the embedded store: the document as BSON, beside it a column of keys for each indexed path. */
+import type { Document } from "mongodb";
+import type { Connection } from "./connection.ts";
+import { quoteName, sqliteCode } from "./connection.ts";
+import { deserialize } from "./documents.ts";
+import type { Sort } from "../datastore.ts";
+import type { Key } from "./index-key.ts";
+import { encodeKey, keyAt, NULL_KEY, sameKey } from "./index-key.ts";
+import type { Fact } from "./narrowing.ts";
+import { DUPLICATE_KEY, WriteError } from "../write-error.ts";
+
+const UNIQUE_VIOLATIONS = new Set([1555, 2067]);
+const BAD_VALUE = 2;
+const TOO_LARGE = 10334;
+/** MongoDB's limit for a document. */
+const MAX_DOCUMENT_BYTES = 16 * 1024 * 1024;
+
+export interface Column {
+  path: string;
+  parts: readonly string[];
+  name: string;
+  /**
+   * The path has held a value that no single key stands for, an array above all: the column no longer narrows or sorts.
+   */
+  wild: boolean;
+}
+
+export interface Index {
+  name: string;
+  key: Sort;
+  unique: boolean;
+  /** Conditions of a partial index, and their SQL. */
+  conditions: Fact[];
+  where: string;
+  expireAfterSeconds?: number;
+}
+
+export class Table {
+  readonly collection: string;
+  readonly columns: readonly Column[];
+  readonly indexes: readonly Index[];
+  /** Quoted, for SQL. */
+  readonly name: string;
+  readonly #connection: Connection;
+  readonly #byPath: Map<string, Column>;
+  readonly #insert: string;
+  readonly #guarded: Set<Column>;
+
+  constructor(connection: Connection, collection: string, columns: readonly Column[], indexes: readonly Index[]) {
+    this.#connection = connection;
+    this.collection = collection;
+    this.columns = columns;
+    this.indexes = indexes;
+    this.name = quoteName(tableName(collection));
+    this.#byPath = new Map(columns.map((column) => [column.path, column]));
+    const names = ["id", "doc", ...columns.map((column) => column.name)];
+    this.#insert = `INSERT INTO ${this.name} (${names.join(", ")}) VALUES (${names.map(() => "?").join(", ")})`;
+    const unique = indexes.filter((index) => index.unique);
+    const paths = new Set(
+      unique.flatMap(({ key, conditions }) => [...Object.keys(key), ...conditions.map((c) => c.path)]),
+    );
+    this.#guarded = new Set(columns.filter((column) => paths.has(column.path)));
+  }
+
+  /** The column that SQL may narrow and sort by for the path. */
+  readonly columnOf = (path: string): string | undefined => {
+    if (path === "_id") return "id";
+    const column = this.#byPath.get(path);
+    return column && !column.wild ? column.name : undefined;
+  };
+
+  insert(document: Document, bytes: Uint8Array): void {
+    checkSize(bytes);
+    const id = encodeId(document._id);
+    const { keys, wild } = this.#keysOf(document);
+    try {
+      this.#connection.run(this.#insert, [id, bytes, ...keys]);
+    } catch (error) {
+      throw this.#translate(error, document);
+    }
+    this.#markWild(wild);
+  }
+
+  /** Writes the changed document in place of the one that its row held. */
+  replace(rowid: number, before: Document, after: Document, bytes: Uint8Array): void {
+    checkSize(bytes);
+    const previous = this.#keysOf(before).keys;
+    const { keys, wild } = this.#keysOf(after);
+    // SQLite touches the indexes of all columns that are named, so only those that change are.
+    const assignments = ["doc = ?"];
+    const parameters: (Key | Uint8Array)[] = [bytes];
+    for (const [index, key] of keys.entries()) {
+      const old = previous[index];
+      if (old !== undefined && sameKey(old, key)) continue;
+      assignments.push(`${this.columns[index]?.name} = ?`);
+      parameters.push(key);
+    }
+    try {
+      this.#connection.run(`UPDATE ${this.name} SET ${assignments.join(", ")} WHERE rowid = ?`, [...parameters, rowid]);
+    } catch (error) {
+      throw this.#translate(error, after);
+    }
+    this.#markWild(wild);
+  }
+
+  delete(rowid: number): void {
+    this.#connection.run(`DELETE FROM ${this.name} WHERE rowid = ?`, [rowid]);
+  }
+
+  /** Fills the columns of all documents, for indexes that were declared after them. */
+  backfill(columns: readonly Column[]): void {
+    const assignments = columns.map((column) => `${column.name} = ?`).join(", ");
+    const next = `SELECT rowid, doc FROM ${this.name} WHERE rowid > ? ORDER BY rowid LIMIT 500`;
+    let last = -1;
+    for (;;) {
+      const rows = this.#connection.rows(next, [last]);
+      if (rows.length === 0) return;
+      for (const [rowid, bytes] of rows as [number, Uint8Array][]) {
+        const { keys, wild } = this.#keysOf(deserialize(bytes), columns);
+        this.#connection.run(`UPDATE ${this.name} SET ${assignments} WHERE rowid = ?`, [...keys, rowid]);
+        this.#markWild(wild);
+        last = rowid;
+      }
+    }
+  }
+  #keysOf(document: Document, columns = this.columns): { keys: Key[]; wild: Column[] } {
+    const wild: Column[] = [];
+    const keys = columns.map((column) => {
+      const key = keyAt(document, column.parts);
+      if (key !== undefined) return key;
+      if (this.#guarded.has(column)) {
+        const message = `${this.collection}: ${column.path}: no array, object or NaN can be kept in a unique index`;
+        throw new WriteError({ code: BAD_VALUE, message });
+      }
+      if (!column.wild) wild.push(column);
+      return NULL_KEY;
+    });
+    return { keys, wild };
+  }
+
+  /** After the write that brought the value, so that a refused one leaves no trace. */
+  #markWild(columns: readonly Column[]): void {
+    for (const column of columns) {
+      column.wild = true;
+      const sql = "UPDATE paths SET wild = 1 WHERE collection = ? AND path = ?";
+      this.#connection.run(sql, [this.collection, column.path]);
+    }
+  }
+
+  /** A violated unique index in MongoDB's words; any other error as it is. */
+  #translate(error: unknown, document: Document): unknown {
+    if (!UNIQUE_VIOLATIONS.has(sqliteCode(error) ?? 0)) return error;
+    // "UNIQUE constraint failed: table.column, table.column": column names hold no dot.
+    const columns = (error as Error).message.split(", ").map((column) => column.slice(column.lastIndexOf(".") + 1));
+    const index = this.indexes.find(
+      ({ key, unique }) => unique && Object.keys(key).map(this.columnOf).join() === columns.join(),
+    );
+    return duplicateKey(this.collection, index?.name ?? "_id_", index?.key ?? { _id: 1 }, document);
+  }
+}
+
+/** The name of a collection's table; the prefix keeps it apart from the store's own tables. */
+export function tableName(collection: string): string {
+  return `documents:${collection}`;
+}
+
+export function indexName(collection: string, index: string): string {
+  return `index:${collection}:${index}`;
+}
+
+export function encodeId(id: unknown): Key {
+  const key = typeof id === "string" || typeof id === "number" ? encodeKey(id) : undefined;
+  if (key === undefined) throw new WriteError({ code: BAD_VALUE, message: "_id: must be a string or a number" });
+  return key;
+}
+
+function duplicateKey(collection: string, index: string, keyPattern: Sort, document: Document): WriteError {
+  const keyValue: Document = {};
+  for (const path of Object.keys(keyPattern)) {
+    let value: unknown = document;
+    for (const part of path.split(".")) value = (value as Document | null | undefined)?.[part];
+    keyValue[path] = value ?? null;
+  }
+  const shown = Object.entries(keyValue).map(([path, value]) => `${path}: ${JSON.stringify(value)}`);
+  const message = `E11000 duplicate key error collection: ${collection} index: ${index} dup key: { ${shown.join(", ")} }`;
+  return new WriteError({ code: DUPLICATE_KEY, message, keyPattern, keyValue });
+}
+
+function checkSize(bytes: Uint8Array): void {
+  if (bytes.length <= MAX_DOCUMENT_BYTES) return;
+  throw new WriteError({ code: TOO_LARGE, message: `the document has ${bytes.length} bytes, more than 16 MiB` });
+}
