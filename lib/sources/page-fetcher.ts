@@ -1,0 +1,236 @@
+import { setTimeout as delay } from "node:timers/promises";
+import type { Agent, Dispatcher } from "undici";
+import { LongshoreError, failedPrecondition, unavailable } from "../errors.ts";
+import { checkUrl } from "./outbound.ts";
+
+/** A paged query as an export request names it. */
+export interface PagedRequest {
+  url: string;
+  method: "GET" | "POST";
+  /** Headers of the request's author; never told in an error. */
+  header: Readonly<Record<string, string>>;
+  /** Sent with every page, beside `page`: in the query of a GET, in the JSON body of a POST. */
+  param: Readonly<Record<string, unknown>>;
+  /** The header `xt-export-taskId`, by which a source knows one export from another. */
+  taskId: string;
+}
+
+export interface FetchLimits {
+  /** A page that is not here after so long has failed its try. */
+  pageTimeoutMs: number;
+  /** Tries of a page, the first included; only transport errors, 429 and 5xx are tried again. */
+  tries: number;
+  /** The wait before the second try; doubles with every further one. */
+  backoffMs: number;
+  /** The longest wait that a source may ask for with Retry-After. */
+  maxRetryAfterMs: number;
+  maxPageBytes: number;
+  maxRedirects: number;
+}
+
+export const FETCH_LIMITS: FetchLimits = {
+  pageTimeoutMs: 30_000,
+  tries: 3,
+  backoffMs: 500,
+  maxRetryAfterMs: 30_000,
+  maxPageBytes: 64 * 1024 * 1024,
+  maxRedirects: 5,
+};
+
+/** A failure that another try may mend. */
+class Passing extends Error {
+  readonly retryAfterMs: number;
+
+  constructor(message: string, retryAfterMs = 0) {
+    super(message);
+    this.retryAfterMs = retryAfterMs;
+  }
+}
+
+/** Ours to set, whatever the author of the request says. */
+const OWN_HEADERS = new Set([
+  "accept-encoding",
+  "connection",
+  "content-length",
+  "expect",
+  "host",
+  "keep-alive",
+  "te",
+  "transfer-encoding",
+  "upgrade",
+  "xt-export-taskid",
+]);
+
+/** Fetches pages by their number, with tries, redirects and limits; every error names the page. */
+export class PageFetcher {
+  readonly #request: PagedRequest;
+  readonly #url: URL;
+  readonly #agent: Agent;
+  readonly #limits: FetchLimits;
+  readonly #signal: AbortSignal;
+
+  constructor(request: PagedRequest, agent: Agent, limits: FetchLimits, signal: AbortSignal) {
+    this.#request = request;
+    this.#url = checkUrl(request.url, "url");
+    this.#agent = agent;
+    this.#limits = limits;
+    this.#signal = signal;
+  }
+
+  /** The bytes of a page's answer. */
+  async fetch(page: number): Promise<Buffer> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await this.#attempt(page);
+      } catch (error) {
+        this.#signal.throwIfAborted();
+        if (!(error instanceof Passing)) throw error;
+        if (attempt >= this.#limits.tries) {
+          throw unavailable(`page ${page}: ${error.message} (${attempt} tries)`, error.cause);
+        }
+        const backoff = this.#limits.backoffMs * 2 ** (attempt - 1) * (0.75 + Math.random() / 2);
+        await delay(Math.max(backoff, error.retryAfterMs), undefined, { signal: this.#signal });
+      }
+    }
+  }
+
+  async #attempt(page: number): Promise<Buffer> {
+    const timeout = new AbortController();
+    const timer = setTimeout(() => timeout.abort(), this.#limits.pageTimeoutMs);
+    const onAbort = () => timeout.abort();
+    this.#signal.addEventListener("abort", onAbort);
+    try {
+      return await this.#follow(page, timeout.signal);
+    } catch (error) {
+      if (error instanceof Passing) throw error;
+      if (timeout.signal.aborted) throw new Passing(`no answer within ${this.#limits.pageTimeoutMs / 1000} s`);
+      throw explainTransport(error, page);
+    } finally {
+      clearTimeout(timer);
+      this.#signal.removeEventListener("abort", onAbort);
+    }
+  }
+
+  async #follow(page: number, signal: AbortSignal): Promise<Buffer> {
+    let url = this.#pageUrl(page);
+    let method: Dispatcher.HttpMethod = this.#request.method;
+    for (let redirects = 0; ; redirects++) {
+      const response = await this.#agent.request({
+        origin: url.origin,
+        path: url.pathname + url.search,
+        method,
+        headers: this.#headers(url, method),
+        body: method === "POST" ? JSON.stringify({ ...this.#request.param, page }) : undefined,
+        signal,
+      });
+      const location = redirectTarget(response);
+      if (location === undefined) return await this.#read(response, page);
+      await response.body.dump();
+      if (redirects === this.#limits.maxRedirects) {
+        throw failedPrecondition(`page ${page}: more than ${redirects} redirects`);
+      }
+      url = checkedTarget(location, url, page);
+      // As browsers do: only 307 and 308 promise that the request is sent again as it was.
+      if (response.statusCode < 307) method = "GET";
+    }
+  }
+
+  #pageUrl(page: number): URL {
+    const url = new URL(this.#url);
+    if (this.#request.method === "POST") return url;
+    for (const [name, value] of Object.entries(this.#request.param)) {
+      if (value === null || value === undefined) continue;
+      url.searchParams.set(name, typeof value === "object" ? JSON.stringify(value) : String(value));
+    }
+    url.searchParams.set("page", String(page));
+    return url;
+  }
+
+  #headers(url: URL, method: string): Record<string, string> {
+    const headers: Record<string, string> = { accept: "application/json", "user-agent": "longshore" };
+    // They may hold a token, which is for the host that the author named and for no other.
+    if (url.hostname === this.#url.hostname && (url.protocol === "https:" || this.#url.protocol === "http:")) {
+      for (const [name, value] of Object.entries(this.#request.header)) {
+        if (!OWN_HEADERS.has(name.toLowerCase())) headers[name.toLowerCase()] = value;
+      }
+    }
+    if (method === "POST") headers["content-type"] = "application/json";
+    headers["xt-export-taskId"] = this.#request.taskId;
+    return headers;
+  }
+
+  async #read(response: Dispatcher.ResponseData, page: number): Promise<Buffer> {
+    const { statusCode, headers, body } = response;
+    if (statusCode < 200 || statusCode > 299) {
+      const text = excerpt((await readAtMost(body, 2048)).bytes);
+      const problem = `the source answered ${statusCode}${text === "" ? "" : `: ${text}`}`;
+      if (statusCode !== 429 && statusCode < 500) throw failedPrecondition(`page ${page}: ${problem}`);
+      throw new Passing(problem, Math.min(retryAfter(headers["retry-after"]), this.#limits.maxRetryAfterMs));
+    }
+    const encoding = String(headers["content-encoding"] ?? "identity");
+    if (encoding !== "identity") {
+      body.destroy();
+      throw failedPrecondition(`page ${page}: the source compressed its answer (${encoding}), which was not asked for`);
+    }
+    const { bytes, whole } = await readAtMost(body, this.#limits.maxPageBytes);
+    if (whole) return bytes;
+    const message = `page ${page}: the answer is larger than ${this.#limits.maxPageBytes} bytes; ask for fewer rows a page`;
+    throw new LongshoreError("RESOURCE_EXHAUSTED", message);
+  }
+}
+
+function redirectTarget({ statusCode, headers }: Dispatcher.ResponseData): string | undefined {
+  const redirects = [301, 302, 303, 307, 308].includes(statusCode);
+  return redirects && typeof headers["location"] === "string" ? headers["location"] : undefined;
+}
+
+function checkedTarget(location: string, from: URL, page: number): URL {
+  const target = URL.canParse(location, from.href) ? new URL(location, from).href : location;
+  try {
+    return checkUrl(target, "the redirect's target");
+  } catch (error) {
+    throw failedPrecondition(`page ${page}: ${(error as Error).message}`);
+  }
+}
+
+async function readAtMost(body: AsyncIterable<Buffer>, maxBytes: number): Promise<{ bytes: Buffer; whole: boolean }> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  // Leaving the loop destroys the body, and with it the connection.
+  for await (const chunk of body) {
+    chunks.push(chunk);
+    size += chunk.byteLength;
+    if (size > maxBytes) return { bytes: Buffer.concat(chunks).subarray(0, maxBytes), whole: false };
+  }
+  return { bytes: Buffer.concat(chunks), whole: true };
+}
+
+function retryAfter(header: string | string[] | undefined): number {
+  if (typeof header !== "string") return 0;
+  const ms = /^\d+$/.test(header.trim()) ? Number(header) * 1000 : Date.parse(header) - Date.now();
+  return ms > 0 ? ms : 0;
+}
+
+/** Refusals of our own go on as they are; what undici says of its arguments is the request's fault; the rest may pass. */
+function explainTransport(error: unknown, page: number): unknown {
+  if (error instanceof LongshoreError) {
+    return error.type === "PERMISSION_DENIED"
+      ? new LongshoreError(error.type, `page ${page}: ${error.message}`, error.data)
+      : error;
+  }
+  const { code = "", message } = error as { code?: string; message: string };
+  if (code === "UND_ERR_INVALID_ARG") return failedPrecondition(`page ${page}: the request cannot be sent: ${message}`);
+  return new Passing(
+    `the source cannot be reached: ${code === "" || message.includes(code) ? message : `${code}, ${message}`}`,
+  );
+}
+
+/** The beginning of what a source said, on one line. */
+export function excerpt(bytes: Buffer): string {
+  const text = bytes
+    .subarray(0, 2048)
+    .toString("utf8")
+    .replace(/[\s\p{Cc}\ufffd]+/gu, " ")
+    .trim();
+  return text.length > 160 ? `${text.slice(0, 160)}…` : text;
+}

@@ -1,0 +1,88 @@
+import { invalidArgument } from "../../lib/errors.ts";
+import type { ObjectStore } from "../../lib/objects/object-store.ts";
+import { openHttp } from "../../lib/sources/http.ts";
+import type { RowSource } from "../../lib/sources/row-source.ts";
+import { openRows } from "../../lib/sources/rows.ts";
+import { EXT_TYPES } from "../../lib/tabular/ext-type.ts";
+import { fileName } from "../../lib/tabular/file-name.ts";
+import { RowCursor } from "../../lib/tabular/row-cursor.ts";
+import { writeTable } from "../../lib/tabular/write-table.ts";
+import type { ZipEntry } from "../../lib/tabular/zip.ts";
+import { writeZip } from "../../lib/tabular/zip.ts";
+import type { ExportFormat, ExportJob, ExportProgress, ExportResult } from "./job-spec.ts";
+
+const PROGRESS_MS = 250;
+
+export interface PipelineOptions {
+  signal: AbortSignal;
+  /** Called at most four times a second. */
+  onProgress: (progress: ExportProgress) => void;
+}
+
+/** Source to table to zip to object, pulled by the object store: nothing runs ahead of what can be stored. */
+export async function exportTable(
+  job: ExportJob,
+  store: ObjectStore,
+  { signal, onProgress }: PipelineOptions,
+): Promise<ExportResult & { etag: string }> {
+  const { format } = job;
+  if (format.rowsPerFile !== undefined && !format.zip) throw invalidArgument("rows_per_file", "needs a zip");
+  const source = await openSource(job, store, signal);
+  const cursor = new RowCursor(source.batches);
+  const losses = { unmappable: 0, truncated: 0 };
+  let bytes = 0;
+  const timer = setInterval(() => onProgress({ ...source.position(), rows: cursor.rows, bytes }), PROGRESS_MS);
+  try {
+    const table = (limit: number) =>
+      writeTable(source.columns, cursor, limit, { ...format, createdAt: new Date() }, losses);
+    const file = format.zip ? zipOf(format, cursor, table) : table(Infinity);
+    const counted = count(file, (size) => (bytes += size));
+    const { size, sha256, etag } = await store.put(job.object, counted, { signal, maxBytes: job.limits.maxFileBytes });
+    const { pages } = source.position();
+    onProgress({ ...source.position(), rows: cursor.rows, bytes });
+    return { file: job.object, rows: cursor.rows, pages, bytes: size, sha256, ...losses, etag };
+  } finally {
+    clearInterval(timer);
+    await source.close();
+  }
+}
+
+async function openSource(job: ExportJob, store: ObjectStore, signal: AbortSignal): Promise<RowSource> {
+  const { source, limits, outbound } = job;
+  if (source.kind === "rows") return openRows((await store.get(source.object)).stream, limits.maxRowsBytes);
+  const { connections } = source;
+  return openHttp(source, { outbound, connections, limits: limits.fetch, maxPages: limits.maxPages, signal });
+}
+
+function zipOf(
+  format: ExportFormat,
+  cursor: RowCursor,
+  table: (limit: number) => AsyncIterable<Uint8Array>,
+): AsyncIterable<Uint8Array> {
+  // A workbook is a zip itself: deflating it again would gain nothing.
+  const level = format.extType === "XLSX" ? 0 : format.level;
+  return writeZip(filesOf(format, cursor, table), { level, modifiedAt: new Date() });
+}
+
+async function* filesOf(
+  { extType, title, rowsPerFile }: ExportFormat,
+  cursor: RowCursor,
+  table: (limit: number) => AsyncIterable<Uint8Array>,
+): AsyncGenerator<ZipEntry> {
+  const { extension } = EXT_TYPES[extType];
+  if (rowsPerFile === undefined) {
+    yield { name: fileName(title, extension), content: table(Infinity) };
+    return;
+  }
+  let number = 0;
+  do {
+    yield { name: fileName(title, extension, ++number), content: table(rowsPerFile) };
+  } while ((await cursor.peek()).length > 0);
+}
+
+async function* count(chunks: AsyncIterable<Uint8Array>, add: (size: number) => void): AsyncGenerator<Uint8Array> {
+  for await (const chunk of chunks) {
+    add(chunk.byteLength);
+    yield chunk;
+  }
+}
