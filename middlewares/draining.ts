@@ -1,6 +1,7 @@
 /**
- * Tells a node's services that it is about to stop, by the local event `$node.draining`, before Moleculer begins to wait
- * for calls in flight: who holds calls open on purpose (streams, long polls) ends them then.
+ * Tells a node's services that it is about to stop, by the local event `$node.draining`, while all of them still answer: who
+ * holds calls open on purpose (streams, long polls) ends them then, who has work in hand finishes it or gives it back.
+ * Moleculer begins to stop when their handlers are done, each of which keeps within STOP_TIMEOUT.
  */
 import type { Middleware } from "moleculer";
 
@@ -8,8 +9,8 @@ export const draining: Middleware = {
   name: "Draining",
   created(broker) {
     const stop = broker.stop.bind(broker);
-    broker.stop = () => {
-      void broker.broadcastLocal("$node.draining");
+    broker.stop = async () => {
+      await broker.broadcastLocal("$node.draining");
       return stop();
     };
   },

@@ -65,19 +65,17 @@ export function worker(declaration: WorkerDeclaration): Partial<ServiceSchema> {
       "queues.ended"(this: This, ctx: Context<{ tasks: { id: number }[] }>) {
         for (const { id } of ctx.params.tasks) for (const one of this.workers ?? []) one.ended(id);
       },
+
+      /** Takes no more tasks; finishes those in hand or gives them back. */
+      async "$node.draining"(this: This) {
+        await Promise.all((this.workers ?? []).map((one) => one.stop()));
+      },
     },
 
     started(this: This) {
       const one = new Worker(this, declaration);
       this.workers = [...(this.workers ?? []), one];
       one.start();
-    },
-
-    methods: {
-      /** Takes no more tasks; finishes or gives back those in hand. */
-      async drain(this: This): Promise<void> {
-        await Promise.all((this.workers ?? []).map((one) => one.stop()));
-      },
     },
 
     async stopped(this: This) {

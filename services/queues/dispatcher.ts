@@ -3,6 +3,7 @@
  * many receivers, first come first served; a hint or the poll starts it, and nothing is asked of the datastore for a
  * channel in which nobody waits.
  */
+import { setTimeout as sleep } from "node:timers/promises";
 import type { ClaimRequest } from "./task-store.ts";
 import type { Task } from "./task.ts";
 
@@ -37,6 +38,7 @@ interface Channel {
 }
 
 const POLL_MS = 1_000;
+const CLOSED_WAIT_MS = 500;
 /** Receivers that one claim serves. */
 const MAX_RECEIVERS = 64;
 
@@ -71,7 +73,9 @@ export class Dispatcher {
 
   /** 1 to `max` tasks, or none when the wait is over, the signal aborts or the dispatcher stops. */
   receive(request: ReceiveRequest): Promise<Task[]> {
-    if (this.#closed || request.signal.aborted) return Promise.resolve([]);
+    if (request.signal.aborted) return Promise.resolve([]);
+    // Who asks again at once must not do so in a tight loop until another node is known to it.
+    if (this.#closed) return sleep(Math.min(request.waitMs, CLOSED_WAIT_MS), [], { ref: false });
     return new Promise((resolve, reject) => {
       const channel = this.#channel(request.channel);
       const leave = () => {

@@ -177,6 +177,11 @@ const queues: ServiceSchema<object, object, object, This> = {
       this.findInternalChannels();
     },
 
+    /** Receivers go to other nodes; reports are still taken. */
+    "$node.draining"(this: This) {
+      this.dispatcher?.stop();
+    },
+
     /** A hint from any node: tasks of these channels can be claimed. */
     "queues.available"(this: This, ctx: Context<{ channels: string[] }>) {
       for (const channel of ctx.params.channels) this.dispatcher?.hint(channel);

@@ -44,6 +44,7 @@ const REPORT_STATES: Record<string, ReportState> = {
 
 interface Meta {
   stream?: { id: string };
+  grpc?: Record<string, string | undefined>;
   /** Headers of the HTTP request or metadata of the gRPC call. */
   headers?: Record<string, string | undefined>;
 }
@@ -218,7 +219,7 @@ function done<T extends object>(fields: T): { State: string; Message: string } &
 }
 
 function workerOf(ctx: StandardContext): string | undefined {
-  const worker = ctx.meta.headers?.["x-worker-id"];
+  const worker = (ctx.meta.headers ?? ctx.meta.grpc)?.["x-worker-id"];
   if (worker !== undefined && (worker === "" || worker.length > 256)) {
     throw invalidArgument("x-worker-id", "must be 1 to 256 characters");
   }

@@ -34,6 +34,8 @@ export interface Task {
   prior?: number;
   /** The input is the predecessor's output. */
   inherits?: boolean;
+  /** Follows its predecessor however that ends; without it, only a success. */
+  always?: boolean;
   retryMax: number;
   retries: number;
   losses: number;
@@ -72,6 +74,8 @@ export interface TaskRequest {
   input?: string;
   /** The predecessor's ID, 0 for none. */
   next?: number;
+  /** With `next`: run after it however it ends. */
+  always?: boolean;
   retryMax?: number;
   label?: string;
 }
@@ -156,7 +160,7 @@ export function newTask(request: TaskRequest): Omit<Task, "_id" | "readyAt" | "c
     priority: 0,
     input,
     output: "",
-    ...(request.next ? { next: request.next, inherits: input === "" } : {}),
+    ...(request.next ? { next: request.next, inherits: input === "", always: request.always === true } : {}),
     retryMax: request.retryMax ?? 0,
     retries: 0,
     losses: 0,
@@ -184,7 +188,8 @@ export function sameRequest(existing: Task, request: Pick<Task, "channel" | "own
 }
 
 /** Throws where no task may follow this one. */
-export function checkPredecessor(predecessor: Task): void {
+export function checkPredecessor(predecessor: Task, always: boolean): void {
+  if (always) return;
   if (predecessor.state === "FAILURE" || predecessor.state === "CANCEL") {
     throw failedPrecondition(`Task.Next: task ${predecessor._id} ended ${predecessor.state}, nothing can follow it`);
   }
@@ -277,7 +282,7 @@ export function cancel(task: Task, output: string, now: Date): Transition {
 /** What the end of its predecessor does to a chained task; null where that has been done. */
 export function follow(task: Task, predecessor: Task, now: Date): Transition | null {
   if (task.state !== "CHAINED") return null;
-  if (predecessor.state === "SUCCESS") {
+  if (predecessor.state === "SUCCESS" || task.always) {
     const input = task.inherits ? { input: predecessor.output } : {};
     return { set: { state: "READY", readyAt: now, updateTime: now, ...input }, clear: [] };
   }
