@@ -6,11 +6,15 @@ import ApiService from "moleculer-web";
 import type { Config } from "../../lib/config.ts";
 import { configOf } from "../../lib/config.ts";
 import { invalidArgument, notFound } from "../../lib/errors.ts";
+import type { ObjectStore } from "../../lib/objects/object-store.ts";
+import { openObjects } from "../../lib/objects/open.ts";
+import { objectsPlace } from "../../lib/objects/place.ts";
 import { GrpcServer } from "./grpc-server.ts";
 import { answerHealth } from "./http-health.ts";
 import { close, createHttpServer, listen, refuseCrossOrigin } from "./http-server.ts";
 import { offeredServices } from "./offered-services.ts";
 import { identify } from "./request-identity.ts";
+import type { RestScope } from "./rest-call.ts";
 import { serveRest } from "./rest-call.ts";
 import { sendError } from "./rest-errors.ts";
 import type { RestRoute } from "./rest-routes.ts";
@@ -27,12 +31,14 @@ interface Gateway extends Service {
   config: Config;
   httpServer: Server;
   grpcServer: GrpcServer;
-  draining: boolean;
+  /** Aborted when the node begins to stop. */
+  draining: AbortController;
+  objects: Promise<ObjectStore> | undefined;
   /** Routes by service, of every service that was ever offered: where no node offers it now, its paths are 503. */
   routesOf: Map<string, RestRoute[]>;
   settling: NodeJS.Timeout | undefined;
   refresh(): void;
-  drain(): void;
+  openObjects(): Promise<ObjectStore>;
   httpHandler(req: IncomingMessage, res: ServerResponse): Promise<void>;
   sendResponse(req: IncomingRequest, res: GatewayResponse, data: unknown): void;
   addRoute(route: object): void;
@@ -74,7 +80,7 @@ const gateway = {
       this.grpcServer.setServing(true);
     },
     "$node.draining"(this: Gateway) {
-      this.drain();
+      this.draining.abort();
     },
   },
 
@@ -87,11 +93,15 @@ const gateway = {
       this.grpcServer.update(offered);
       for (const service of offered) this.routesOf.set(service.fullName, restRoutes(service));
       const routes = [...this.routesOf.values()].flat().sort(bySpecificity);
-      const respond = this.sendResponse.bind(this);
+      const scope: RestScope = {
+        respond: this.sendResponse.bind(this),
+        objects: () => this.openObjects(),
+        draining: this.draining.signal,
+      };
       const aliases = Object.fromEntries(
         routes.map((route): [string, Handler] => [
           `${route.method} ${route.pattern}`,
-          (req, res) => void serveRest(route, req, res, respond),
+          (req, res) => void serveRest(route, req, res, scope),
         ]),
       );
       this.addRoute({
@@ -104,11 +114,13 @@ const gateway = {
       });
     },
 
-    /** Says that the node is about to stop, and ends what would go on for ever. */
-    drain(this: Gateway) {
-      if (this.draining) return;
-      this.draining = true;
-      this.grpcServer.drain();
+    /** The object store, opened when a request first needs it. */
+    openObjects(this: Gateway) {
+      this.objects ??= openObjects(objectsPlace(this.config)).catch((error: unknown) => {
+        this.objects = undefined;
+        throw error;
+      });
+      return this.objects;
     },
 
     /** In place of moleculer-web's: who the request is and whether it may come in is settled before its route. */
@@ -117,7 +129,7 @@ const gateway = {
       const path = pathOf(req);
       res.setHeader("X-Request-ID", requestId);
       try {
-        if (answerHealth(req, res, this.broker.started && !this.draining)) return;
+        if (answerHealth(req, res, this.broker.started && !this.draining.signal.aborted)) return;
         refuseCrossOrigin(req);
         checkPath(path);
         // moleculer-web would run the action that a preflight asks about.
@@ -135,9 +147,10 @@ const gateway = {
   created(this: Gateway) {
     this.config = configOf(this.broker);
     this.addresses = { http: "", grpc: "" };
-    this.draining = false;
+    this.draining = new AbortController();
+    this.objects = undefined;
     this.routesOf = new Map();
-    this.grpcServer = new GrpcServer(this.broker, this.logger);
+    this.grpcServer = new GrpcServer({ broker: this.broker, draining: this.draining.signal }, this.logger);
     this.httpServer = createHttpServer((req, res) => void this.httpHandler(req, res));
     // moleculer-web's own refreshing has nothing to do, and would tell all nodes that it did.
     this.regenerateAllAutoAliases = () => undefined;
@@ -156,7 +169,7 @@ const gateway = {
   },
 
   async stopped(this: Gateway) {
-    this.drain();
+    this.draining.abort();
     clearTimeout(this.settling);
     const { stopTimeout } = this.config;
     await Promise.all([close(this.httpServer, stopTimeout), this.grpcServer.stop(stopTimeout)]);

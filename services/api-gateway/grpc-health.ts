@@ -19,6 +19,7 @@ export class GrpcHealth {
         },
       });
     };
+    draining.addEventListener("abort", () => this.setServing(false), { once: true });
     this.#health.addToServer({ addService: add } as Server);
   }
 

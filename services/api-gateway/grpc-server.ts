@@ -39,18 +39,18 @@ interface Served {
 
 export class GrpcServer {
   readonly #server = new Server(SERVER_OPTIONS);
-  readonly #drain = new AbortController();
   readonly #scope: GatewayScope;
   readonly #logger: ServiceBroker["logger"];
   readonly #served = new Map<string, Served>();
   readonly #health: GrpcHealth;
   readonly #reflection: Reflection;
 
-  constructor(broker: ServiceBroker, logger: ServiceBroker["logger"]) {
+  /** When `draining` aborts, the node does not serve any more and its streams end. */
+  constructor(scope: GatewayScope, logger: ServiceBroker["logger"]) {
     this.#logger = logger;
-    this.#scope = { broker, draining: this.#drain.signal };
-    this.#health = new GrpcHealth(this.#server, this.#drain.signal);
-    this.#reflection = new Reflection(this.#server, this.#drain.signal);
+    this.#scope = scope;
+    this.#health = new GrpcHealth(this.#server, scope.draining);
+    this.#reflection = new Reflection(this.#server, scope.draining);
   }
 
   /**
@@ -82,12 +82,6 @@ export class GrpcServer {
   /** Says whether the node as a whole serves. */
   setServing(serving: boolean): void {
     this.#health.setServing(serving);
-  }
-
-  /** Says that the node does not serve any more, and ends its streams. */
-  drain(): void {
-    this.#health.setServing(false);
-    this.#drain.abort();
   }
 
   /** After a drain: lets the calls under way end, and cuts off what has not ended after `timeout` ms. */

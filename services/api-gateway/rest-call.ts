@@ -1,42 +1,121 @@
 /** One REST request from its route to the action and back. */
-import type { ServerResponse } from "node:http";
-import type { CallingOptions } from "moleculer";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import type { GatewayResponse, IncomingRequest } from "moleculer-web";
 import { LongshoreError } from "../../lib/errors.ts";
-import { readJsonBody } from "./json-body.ts";
+import type { ObjectStore } from "../../lib/objects/object-store.ts";
+import { sendEvents } from "./event-response.ts";
+import { readBody, readJsonBody } from "./json-body.ts";
+import type { StoredBody } from "./object-body.ts";
+import { storeBody } from "./object-body.ts";
+import type { ServedObject } from "./object-response.ts";
+import { sendObject } from "./object-response.ts";
 import { sendError } from "./rest-errors.ts";
-import type { RestRoute } from "./rest-routes.ts";
+import type { RestOptions, RestRoute } from "./rest-routes.ts";
 
-const JSON_LIMIT = 4 * 1024 * 1024;
+const DEFAULT_LIMIT = 4 * 1024 * 1024;
+/** What is left of a refused body is read so long, for the client to get to the answer. */
+const LINGER = 5_000;
 
-/** What moleculer-web gives a route's function: without merging, its three sources of parameters stay apart. */
+/** What moleculer-web gives a route's function: without merging, its sources of parameters stay apart. */
 type RoutedRequest = IncomingRequest & {
   $params: { query: Record<string, unknown>; params: Record<string, unknown> };
 };
 
-/** Answers as moleculer-web does, with what the action said of status and headers. */
-export type Respond = (req: IncomingRequest, res: GatewayResponse, data: unknown) => void;
+/** What serving a request needs of the gateway. */
+export interface RestScope {
+  /** Answers as moleculer-web does, with what the action said of status and headers. */
+  respond: (req: IncomingRequest, res: GatewayResponse, data: unknown) => void;
+  /** Opened when it is first needed. */
+  objects: () => Promise<ObjectStore>;
+  /** Aborted when the node begins to stop: streams of events end then. */
+  draining: AbortSignal;
+}
 
 /** Calls the route's action and answers with its result, or with its error in the service's form. */
 export async function serveRest(
   route: RestRoute,
   req: IncomingRequest,
   res: GatewayResponse,
-  respond: Respond,
+  scope: RestScope,
 ): Promise<void> {
-  const { query, params } = (req as RoutedRequest).$params;
-  const options: CallingOptions & { signal: AbortSignal } = { signal: abortedWithClient(res) };
   try {
-    const body = req.method === "GET" || req.method === "HEAD" ? {} : await readJsonBody(req, limitOf(route));
-    const data = await req.$ctx.call(route.action, { ...query, ...body, ...params }, options);
-    respond(req, res, data);
+    await answer(route, req, res, scope, abortedWithClient(res));
   } catch (error) {
     sendError(res, error, req.$ctx.requestID ?? "", route.errors);
+    discardRest(req);
   }
 }
 
-function limitOf({ options }: RestRoute): number {
-  return options.limit ?? JSON_LIMIT;
+async function answer(
+  { action, options }: RestRoute,
+  req: IncomingRequest,
+  res: GatewayResponse,
+  scope: RestScope,
+  signal: AbortSignal,
+): Promise<void> {
+  const { query, params: path } = (req as RoutedRequest).$params;
+  const headers = pick(req, options.headers);
+  if (options.check) await req.$ctx.call(options.check, { ...query, ...path }, { signal, meta: { headers } });
+
+  if (options.response === "events") {
+    const ended = AbortSignal.any([signal, scope.draining]);
+    const pull = (stream: object) =>
+      req.$ctx.call(action, { ...query, ...path }, { signal: ended, meta: { headers, stream } });
+    return sendEvents(res, pull, req.headers["last-event-id"]?.toString(), ended, scope.draining);
+  }
+
+  const result =
+    options.body === "object"
+      ? await callWithObject(await scope.objects(), req, options.limit ?? DEFAULT_LIMIT, signal, (object) =>
+          req.$ctx.call(action, { ...query, object, ...path }, { signal, meta: { headers } }),
+        )
+      : await req.$ctx.call(
+          action,
+          { ...query, ...(await readParams(req, options)), ...path },
+          { signal, meta: { headers } },
+        );
+  if (options.response === "object") {
+    return sendObject(req, res, result as ServedObject, await scope.objects(), signal);
+  }
+  scope.respond(req, res, result);
+}
+
+/** The parameters that a body brings. */
+async function readParams(req: IncomingMessage, { body, limit = DEFAULT_LIMIT }: RestOptions): Promise<object> {
+  if (req.method === "GET" || req.method === "HEAD") return {};
+  if (body !== "bytes") return readJsonBody(req, limit);
+  return { body: await readBody(req, limit), contentType: req.headers["content-type"] ?? "" };
+}
+
+/** The object is the action's once it has taken it; what it refuses is not kept. */
+async function callWithObject(
+  objects: ObjectStore,
+  req: IncomingMessage,
+  limit: number,
+  signal: AbortSignal,
+  call: (object: StoredBody) => Promise<unknown>,
+): Promise<unknown> {
+  const object = await storeBody(req, objects, limit, signal);
+  try {
+    return await call(object);
+  } catch (error) {
+    await objects.delete(object.key).catch(() => undefined);
+    throw error;
+  }
+}
+
+function pick({ headers }: IncomingMessage, names: string[] = []): Record<string, string> {
+  return Object.fromEntries(
+    names.flatMap((name) => (headers[name] === undefined ? [] : [[name, String(headers[name])]])),
+  );
+}
+
+/** A client that still sends its body would not see an answer on a connection that is closed at once. */
+function discardRest(req: IncomingMessage): void {
+  if (req.complete || req.destroyed) return;
+  req.resume();
+  const timer = setTimeout(() => req.destroy(), LINGER).unref();
+  req.once("close", () => clearTimeout(timer));
 }
 
 /** Aborts when the client goes away before it has its answer. */
