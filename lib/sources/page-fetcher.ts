@@ -169,7 +169,7 @@ export class PageFetcher {
     }
     const encoding = String(headers["content-encoding"] ?? "identity");
     if (encoding !== "identity") {
-      body.destroy();
+      await readAtMost(body, 0);
       throw failedPrecondition(`page ${page}: the source compressed its answer (${encoding}), which was not asked for`);
     }
     const { bytes, whole } = await readAtMost(body, this.#limits.maxPageBytes);
@@ -196,7 +196,7 @@ function checkedTarget(location: string, from: URL, page: number): URL {
 async function readAtMost(body: AsyncIterable<Buffer>, maxBytes: number): Promise<{ bytes: Buffer; whole: boolean }> {
   const chunks: Buffer[] = [];
   let size = 0;
-  // Leaving the loop destroys the body, and with it the connection.
+  // Leaving the loop destroys the body, and with it the connection; body.destroy() would raise an error nobody hears.
   for await (const chunk of body) {
     chunks.push(chunk);
     size += chunk.byteLength;
