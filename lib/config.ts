@@ -5,9 +5,10 @@ import type { BrokerOptions } from "moleculer";
 import { failedPrecondition } from "./errors.ts";
 import { MASK, maskUrls } from "./secrets.ts";
 import { foreignNames } from "./setting-names.ts";
+import { SettingProblem } from "./setting-readers.ts";
 import { SETTINGS, type Setting } from "./settings.ts";
 
-type Value<S> = S extends Setting<infer T, infer D> ? (D extends string ? T : T | undefined) : never;
+type Value<S extends Setting> = ReturnType<S["read"]> | (S["default"] extends string ? never : undefined);
 
 /** Every setting by its name in the program. Durations are milliseconds, but days where the name says so. */
 export type Config = Readonly<{ [K in keyof typeof SETTINGS]: Value<(typeof SETTINGS)[K]> }>;
@@ -83,10 +84,13 @@ export function readEnvFile(): Environment {
 function read(setting: Setting, env: Environment): unknown {
   const given = env[setting.variable] || setting.default;
   if (given === undefined) return undefined;
-  const result = setting.schema.safeParse(given);
-  if (result.success) return result.data;
-  const shown = setting.secret ? "" : `, not ${JSON.stringify(given)}`;
-  throw failedPrecondition(`${setting.variable} ${result.error.issues[0]?.message}${shown}`);
+  try {
+    return setting.read(given);
+  } catch (error) {
+    if (!(error instanceof SettingProblem)) throw error;
+    const shown = setting.secret ? "" : `, not ${JSON.stringify(given)}`;
+    throw failedPrecondition(`${setting.variable} ${error.message}${shown}`);
+  }
 }
 
 function checkTogether(config: Config): void {
@@ -120,6 +124,7 @@ function demandTogether(
   }
 }
 
-function isLoopback(host: string): boolean {
+/** Whether an address is this machine's own and nobody else's. */
+export function isLoopback(host: string): boolean {
   return host === "localhost" || host === "::1" || /^127(\.\d{1,3}){3}$/.test(host);
 }

@@ -11,7 +11,7 @@ import { signingKey } from "../lib/signing-key.ts";
 import { brokerOptions } from "../moleculer.config.ts";
 
 /** How long NATS may take to be there, and how long a node that failed may take to put things away, in ms. */
-const CONNECT_TIMEOUT = 10_000;
+const CONNECT_TIMEOUT = 5_000;
 const CLEANUP_TIMEOUT = 5_000;
 
 const repl = process.argv.includes("--repl");
