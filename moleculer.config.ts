@@ -4,7 +4,7 @@ import { loadConfig, type Config } from "./lib/config.ts";
 import { ErrorRegenerator } from "./lib/error-regenerator.ts";
 import { viewError } from "./lib/errors.ts";
 import { LineLogger } from "./lib/logger.ts";
-import { cancellation } from "./middlewares/cancellation.ts";
+import { cancellation, skipCancelled } from "./middlewares/cancellation.ts";
 import { draining } from "./middlewares/draining.ts";
 import { errors } from "./middlewares/errors.ts";
 import { idempotent } from "./middlewares/idempotent.ts";
@@ -59,7 +59,7 @@ export function brokerOptions(config: Config): BrokerOptions {
 function middlewares(): (string | Middleware | ((broker: ServiceBroker) => Middleware))[] {
   const own = ServiceBroker.INTERNAL_MIDDLEWARES.map((name) => (name === "Timeout" ? cancellation : name));
   const [actionHook = "ActionHook", ...others] = own;
-  return [actionHook, errors, ...others, requestContext, idempotent, draining];
+  return [actionHook, errors, skipCancelled, ...others, requestContext, idempotent, draining];
 }
 
 /** Moleculer's own reading of a URL keeps a password percent-encoded and knows neither tokens nor TLS. */

@@ -122,6 +122,15 @@ export function cancellation(broker: ServiceBroker): Middleware {
   };
 }
 
+/** Stands inside Bulkhead: a call that was given up while it waited for its turn does not begin. */
+export const skipCancelled: Middleware = {
+  name: "SkipCancelled",
+  localAction: (next) => (ctx: Context) => {
+    const { reason } = ctx.locals as unknown as CallScope;
+    return reason ? Promise.reject(reason) : (next as (ctx: Context) => Promise<unknown>)(ctx);
+  },
+};
+
 function parentScope(ctx: Context): CallScope | undefined {
   const locals: unknown = ctx.options.parentCtx?.locals;
   return locals instanceof CallScope ? locals : undefined;

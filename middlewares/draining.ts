@@ -9,9 +9,8 @@ export const draining: Middleware = {
   name: "Draining",
   created(broker) {
     const stop = broker.stop.bind(broker);
-    broker.stop = async () => {
-      await broker.broadcastLocal("$node.draining");
-      return stop();
-    };
+    let stopped: Promise<void> | undefined;
+    // the console stops its broker twice
+    broker.stop = () => (stopped ??= broker.broadcastLocal("$node.draining").then(stop));
   },
 };

@@ -8,6 +8,7 @@ import { startNode, type TestNode } from "../node.ts";
 
 const aborted: unknown[] = [];
 const waiting: (() => void)[] = [];
+const ran: string[] = [];
 let tries = 0;
 
 /** Ends only when it is told to stop, and remembers why. */
@@ -38,6 +39,13 @@ const subject: ServiceSchema = {
     },
     fault() {
       throw new TypeError("x is not a function");
+    },
+    oneAtATime: {
+      bulkhead: { enabled: true, concurrency: 1 },
+      handler(ctx: Context<{ name: string }>) {
+        ran.push(ctx.params.name);
+        return ctx.params.name === "first" ? hang(ctx) : undefined;
+      },
     },
     checked: { params: { Task: { type: "object", props: { Channel: "string" } } }, handler: () => "fine" },
     flaky: {
@@ -144,6 +152,19 @@ test("the caller's options are left as they are", async () => {
   expect(options).toEqual({ meta: { a: 1 } });
 });
 
+test("a call that is given up while it waits for its turn does not begin", async () => {
+  const [first, second] = [new AbortController(), new AbortController()];
+  const one = node.broker.call("subject.oneAtATime", { name: "first" }, { signal: first.signal });
+  const two = node.broker.call("subject.oneAtATime", { name: "second" }, { signal: second.signal });
+  const three = node.broker.call("subject.oneAtATime", { name: "third" });
+  second.abort();
+  expect(await thrown(two)).toMatchObject({ type: "CANCELLED" });
+  first.abort();
+  await thrown(one);
+  await three;
+  expect(ran).toEqual(["first", "third"]);
+});
+
 test("ten thousand calls with one signal leave one listener", async () => {
   const { signal } = new AbortController();
   for (let i = 0; i < 100; i++) {
@@ -206,7 +227,7 @@ test("services hear of the drain before calls in flight are waited for", async (
   };
   const other = await startNode({ services: [holder] });
   const held = other.broker.call("holder.hold");
-  await other.stop();
+  await Promise.all([other.stop(), other.stop()]);
   expect(drained).toBe(1);
   expect(await held).toBe("let go");
 });
