@@ -2,7 +2,13 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { ClientDuplexStream, ClientOptions, ClientReadableStream, ServiceDefinition } from "@grpc/grpc-js";
+import type {
+  ClientDuplexStream,
+  ClientOptions,
+  ClientReadableStream,
+  ClientWritableStream,
+  ServiceDefinition,
+} from "@grpc/grpc-js";
 import { Client, Metadata, credentials } from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
 
@@ -93,6 +99,12 @@ export class TestClient {
       for (const request of requests) call.write(request);
       call.end();
     });
+  }
+
+  /** A client stream whose answer nobody waits for. */
+  openClientStream(name: string): ClientWritableStream<Message> {
+    const { path, requestSerialize, responseDeserialize } = this.#method(name);
+    return this.#client.makeClientStreamRequest(path, requestSerialize, responseDeserialize, () => undefined);
   }
 
   bidi(name: string, settings: CallSettings = {}): ClientDuplexStream<Message, Message> {

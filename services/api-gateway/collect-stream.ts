@@ -3,6 +3,7 @@ import type { Message, ServedMethod } from "./grpc-contract.ts";
 import { statusOf } from "./grpc-errors.ts";
 import type { GatewayScope } from "./rpc.ts";
 import { Rpc } from "./rpc.ts";
+import { afterReset } from "./stream-life.ts";
 
 /** One batch stays below what a node may send another in one piece. */
 const MAX_BATCH = { messages: 100, bytes: 512 * 1024 };
@@ -29,6 +30,8 @@ export function collectStream(
         if (!batch.fits(sized)) ({ state } = (await send(false)) as { state: unknown });
         batch.add(sized);
       }
+      await afterReset();
+      rpc.signal.throwIfAborted();
       return (await send(true)) as Message;
     };
     call.once("cancelled", () => {

@@ -37,7 +37,7 @@ export function creditStream(method: ServedMethod, scope: GatewayScope): handleB
     const finish = (): void => {
       stopReading();
       life.rpc.abort(noMore);
-      if (calls === 0) life.end();
+      if (calls === 0) void life.end();
     };
     const fail = (error: unknown): void => {
       stopReading();
@@ -58,7 +58,7 @@ export function creditStream(method: ServedMethod, scope: GatewayScope): handleB
         calls--;
         if (line.credits <= 0) lines.delete(name);
       }
-      if (ending && calls === 0) life.end();
+      if (ending && calls === 0) void life.end();
     };
 
     const take = async (line: Line): Promise<void> => {

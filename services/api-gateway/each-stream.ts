@@ -41,7 +41,7 @@ export function eachStream(method: ServedMethod, scope: GatewayScope): handleBid
         blocked = !life.write(answer!);
       }
       if (ending) {
-        if (slots.length === 0) life.end();
+        if (slots.length === 0) void life.end();
       } else if (slots.length < limit && call.isPaused()) {
         call.resume();
       }

@@ -1,5 +1,6 @@
 import { once } from "node:events";
 import type { Writable } from "node:stream";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Metadata } from "@grpc/grpc-js";
 import type { ServerSurfaceCall } from "@grpc/grpc-js/build/src/server-call.js";
 import { LongshoreError, unavailable } from "../../lib/errors.ts";
@@ -7,6 +8,14 @@ import type { ServedMethod } from "./grpc-contract.ts";
 import { statusOf } from "./grpc-errors.ts";
 import type { GatewayScope } from "./rpc.ts";
 import { Rpc } from "./rpc.ts";
+
+/**
+ * Resolves when a reset that came with the end of the client's stream has been seen: a client of Node that cancels sends
+ * both, the end first, and would be taken for one that is done.
+ */
+export async function afterReset(): Promise<void> {
+  for (let turn = 0; turn < 3; turn++) await nextTurn();
+}
 
 /** A stream that answers are written to. */
 type WritableCall = ServerSurfaceCall & Writable & { end(trailers?: Metadata): void };
@@ -40,7 +49,8 @@ export class StreamLife {
   }
 
   /** Ends the stream after what has been written: with OK, or where the node stops with UNAVAILABLE. */
-  end(): void {
+  async end(): Promise<void> {
+    await afterReset();
     if (this.#ended) return;
     this.#ended = true;
     this.rpc.finished = true;
