@@ -4,7 +4,7 @@ import { createHmac, timingSafeEqual } from "node:crypto";
 export type SignatureState = "valid" | "expired" | "forged";
 
 /** Appends `expires` (Unix seconds) and `signature` (HMAC-SHA256 by `secret`) to a path that has no query. */
-export function signPath(path: string, expiresAt: Date, secret: string): string {
+export function signPath(path: string, expiresAt: Date, secret: Buffer): string {
   const expires = String(Math.floor(expiresAt.getTime() / 1000));
   return `${path}?expires=${expires}&signature=${digest(path, expires, secret).toString("base64url")}`;
 }
@@ -13,7 +13,7 @@ export function signPath(path: string, expiresAt: Date, secret: string): string 
 export function verifyPath(
   path: string,
   query: { expires?: string; signature?: string },
-  secret: string,
+  secret: Buffer,
   now: number = Date.now(),
 ): SignatureState {
   const { expires = "", signature = "" } = query;
@@ -23,6 +23,6 @@ export function verifyPath(
   return Number(expires) * 1000 > now ? "valid" : "expired";
 }
 
-function digest(path: string, expires: string, secret: string): Buffer {
+function digest(path: string, expires: string, secret: Buffer): Buffer {
   return createHmac("sha256", secret).update(`${expires}\n${path}`).digest();
 }

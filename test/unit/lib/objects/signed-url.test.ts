@@ -1,7 +1,7 @@
 import { expect, test } from "@jest/globals";
 import { signPath, verifyPath } from "../../../../lib/objects/signed-url.ts";
 
-const SECRET = "a secret of the test";
+const SECRET = Buffer.from("a secret of the test");
 const EXPIRES = new Date("2026-01-01T00:00:00Z");
 const BEFORE = EXPIRES.getTime() - 1;
 
@@ -20,7 +20,7 @@ test("another path, expiry, secret or signature is forged", () => {
   const later = { ...query, expires: String(Number(query.expires) + 1) };
   expect(verifyPath("/v1/down/b.zip", query, SECRET, BEFORE)).toBe("forged");
   expect(verifyPath("/v1/down/a.zip", later, SECRET, BEFORE)).toBe("forged");
-  expect(verifyPath("/v1/down/a.zip", query, "another", BEFORE)).toBe("forged");
+  expect(verifyPath("/v1/down/a.zip", query, Buffer.from("another"), BEFORE)).toBe("forged");
   expect(verifyPath("/v1/down/a.zip", { ...query, signature: "" }, SECRET, BEFORE)).toBe("forged");
   expect(verifyPath("/v1/down/a.zip", {}, SECRET, BEFORE)).toBe("forged");
 });
