@@ -12,7 +12,9 @@ import json, sys, openpyxl
 book = openpyxl.load_workbook(sys.argv[1], read_only=sys.argv[2] == "values")
 def sheet(ws):
     if sys.argv[2] == "values":
-        return {"name": ws.title, "rows": [list(row) for row in ws.iter_rows(values_only=True)]}
+        rows = [list(row) for row in ws.iter_rows(values_only=True)]
+        # Empty cells at the end of a row are not in the file.
+        return {"name": ws.title, "rows": [row + [None] * (len(rows[0]) - len(row)) for row in rows]}
     types = [[cell.data_type for cell in row] for row in ws.iter_rows()]
     widths = [ws.column_dimensions[c].width for c in sorted(ws.column_dimensions)]
     return {"name": ws.title, "types": types, "freeze": ws.freeze_panes, "bold": ws["A1"].font.b, "widths": widths}
@@ -72,4 +74,13 @@ export async function collect(chunks: AsyncIterable<Uint8Array>): Promise<Buffer
   const all: Uint8Array[] = [];
   for await (const chunk of chunks) all.push(chunk);
   return Buffer.concat(all);
+}
+
+/** The first row in which two tables differ, with both its versions; a message of 20,000 rows would help nobody. */
+export function firstDifference(left: readonly unknown[][], right: readonly unknown[][]): unknown {
+  for (let row = 0; row < Math.max(left.length, right.length); row++) {
+    const [one, other] = [JSON.stringify(left[row]), JSON.stringify(right[row])];
+    if (one !== other) return { row, one, other };
+  }
+  return undefined;
 }

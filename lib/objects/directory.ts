@@ -28,7 +28,12 @@ export async function openDirectory(root: string, { owner }: DirectoryOptions = 
 
 /** Removes the temporary files of one owner, for whoever had to end that owner by force. */
 export async function sweepIncoming(root: string, owner: string): Promise<void> {
-  for (const name of await readdir(join(root, INCOMING))) {
+  // Whoever died early may not even have opened the store.
+  const names = await readdir(join(root, INCOMING)).catch((error: unknown) => {
+    if (isMissing(error)) return [];
+    throw error;
+  });
+  for (const name of names) {
     if (name.startsWith(`${owner}.`)) await rm(join(root, INCOMING, name), { force: true });
   }
 }

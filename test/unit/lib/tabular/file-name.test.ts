@@ -32,7 +32,7 @@ test("any title becomes one name that is good everywhere", () => {
     fc.property(fc.string({ unit: "binary", maxLength: 400 }), (title) => {
       const name = fileName(title, "csv");
       expect(Buffer.byteLength(name)).toBeLessThanOrEqual(201);
-      // eslint-disable-next-line no-control-regex
+
       expect(name).not.toMatch(/[\u0000-\u001f/\\:*?"<>|]|^\.|^\s/);
       expect(name).toMatch(/[^. ]\.csv$/);
       expect(name.isWellFormed()).toBe(true);
