@@ -6,7 +6,7 @@ import protobuf from "protobufjs";
 import descriptor from "protobufjs/ext/descriptor/index.js";
 
 type Descriptor = Record<string, unknown>;
-type TopLevel = protobuf.Type | protobuf.Enum | protobuf.Service;
+type TopLevel = protobuf.Type | protobuf.Enum | protobuf.Service | protobuf.Field;
 
 const SCALARS: Record<string, number> = {
   double: 1,
@@ -37,12 +37,13 @@ export function fileDescriptors(root: protobuf.Root): Map<string, Buffer> {
 
 function* topLevel(namespace: protobuf.NamespaceBase): Generator<TopLevel> {
   for (const object of namespace.nestedArray) {
-    if (object instanceof protobuf.Type || object instanceof protobuf.Enum || object instanceof protobuf.Service) {
-      yield object;
-    } else if (object instanceof protobuf.Namespace) {
-      yield* topLevel(object);
-    }
+    if (isTopLevel(object)) yield object;
+    else if (object instanceof protobuf.Namespace) yield* topLevel(object);
   }
+}
+
+function isTopLevel(object: protobuf.ReflectionObject): object is TopLevel {
+  return [protobuf.Type, protobuf.Enum, protobuf.Service, protobuf.Field].some((kind) => object instanceof kind);
 }
 
 function describeFile(name: string, objects: TopLevel[]): Descriptor {
@@ -58,6 +59,7 @@ function describeFile(name: string, objects: TopLevel[]): Descriptor {
     messageType: objects.filter((one) => one instanceof protobuf.Type).map((type) => describeType(type, refer)),
     enumType: objects.filter((one) => one instanceof protobuf.Enum).map(describeEnum),
     service: objects.filter((one) => one instanceof protobuf.Service).map((one) => describeService(one, refer)),
+    extension: objects.filter((one) => one instanceof protobuf.Field).map((one) => describeExtension(one, refer)),
     syntax: isProto2(objects[0]!) ? undefined : "proto3",
   };
   return { ...described, dependency: [...used] };
@@ -66,19 +68,23 @@ function describeFile(name: string, objects: TopLevel[]): Descriptor {
 type Refer = (type: protobuf.ReflectionObject) => string;
 
 function describeType(type: protobuf.Type, refer: Refer): Descriptor {
-  const maps = type.fieldsArray.filter((field) => field instanceof protobuf.MapField);
+  // protobufjs adds to a message the fields that extend it.
+  const fields = type.fieldsArray.filter((field) => !field.declaringField);
+  const maps = fields.filter((field) => field instanceof protobuf.MapField);
   // protoc puts the oneofs that stand for a single `optional` field behind the others.
   const oneofs = type.oneofsArray.toSorted((a, b) => Number(isSynthetic(a)) - Number(isSynthetic(b)));
   const nested = type.nestedArray;
   return {
     name: type.name,
-    field: type.fieldsArray.map((field) => describeField(field, oneofs, refer)),
+    field: fields.map((field) => describeField(field, oneofs, refer)),
     nestedType: [
       ...maps.map((field) => describeMapEntry(field, refer)),
       ...nested.filter((one) => one instanceof protobuf.Type).map((one) => describeType(one, refer)),
     ],
     enumType: nested.filter((one) => one instanceof protobuf.Enum).map(describeEnum),
     oneofDecl: oneofs.map(({ name }) => ({ name })),
+    // protobufjs's end is the last number, a descriptor's the one after it.
+    extensionRange: type.extensions?.map(([start, end]) => ({ start, end: end! + 1 })),
   };
 }
 
@@ -97,6 +103,11 @@ function describeField(field: protobuf.Field, oneofs: protobuf.OneOf[], refer: R
   };
 }
 
+function describeExtension(field: protobuf.Field, refer: Refer): Descriptor {
+  const extended = field.extensionField?.parent;
+  return { ...describeField(field, [], refer), extendee: extended ? refer(extended) : field.extend };
+}
+
 interface Value {
   type: string;
   resolvedType: protobuf.Type | protobuf.Enum | null;
@@ -108,8 +119,8 @@ function describeValue({ type, resolvedType }: Value, refer: Refer): Descriptor 
 }
 
 function describeMapEntry(field: protobuf.MapField, refer: Refer): Descriptor {
-  const key = { name: "key", number: 1, label: LABEL.optional, type: SCALARS[field.keyType] };
-  const value = { name: "value", number: 2, label: LABEL.optional, ...describeValue(field, refer) };
+  const key = { name: "key", jsonName: "key", number: 1, label: LABEL.optional, type: SCALARS[field.keyType] };
+  const value = { name: "value", jsonName: "value", number: 2, label: LABEL.optional, ...describeValue(field, refer) };
   return { name: entryName(field), field: [key, value], options: { mapEntry: true } };
 }
 
@@ -126,8 +137,8 @@ function describeService({ name, methodsArray }: protobuf.Service, refer: Refer)
     name: one.name,
     inputType: refer(one.resolvedRequestType!),
     outputType: refer(one.resolvedResponseType!),
-    clientStreaming: one.requestStream ?? false,
-    serverStreaming: one.responseStream ?? false,
+    clientStreaming: one.requestStream,
+    serverStreaming: one.responseStream,
   }));
   return { name, method };
 }

@@ -107,6 +107,8 @@ const gateway = {
       this.addRoute({
         path: "/",
         aliases,
+        // The other policy would let in every action by its name.
+        mappingPolicy: "restrict",
         mergeParams: false,
         bodyParsers: false,
         logging: false,

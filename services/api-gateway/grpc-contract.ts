@@ -1,6 +1,7 @@
 /** From a service's declaration to what the gRPC server needs of each RPC: its path, its codec and its action. */
 import type { MethodDefinition } from "@grpc/grpc-js";
 import type protobuf from "protobufjs";
+import { fileDescriptors } from "../../lib/protobuf/file-descriptors.ts";
 import { loadProto } from "../../lib/protobuf/proto-source.ts";
 import type { ErrorTemplate, GrpcBinding, MethodBinding } from "../../mixins/grpc.mixin.ts";
 
@@ -20,10 +21,18 @@ export interface ServedMethod {
 
 const TO_OBJECT: protobuf.IConversionOptions = { longs: String, enums: String, defaults: true, oneofs: true };
 
-/** Every RPC of a binding; `owner` is the Moleculer service that declared it. */
-export function servedMethods(binding: GrpcBinding, owner: string): ServedMethod[] {
-  const service = loadProto(binding.files).lookupService(binding.service);
-  return service.methodsArray.flatMap((method) => {
+/** A binding ready to be served and told of by reflection. */
+export interface Contract {
+  service: string;
+  methods: ServedMethod[];
+  /** Serialized FileDescriptorProtos by file. */
+  files: Map<string, Buffer>;
+}
+
+/** Reads a binding; `owner` is the Moleculer service that declared it. */
+export function readContract(binding: GrpcBinding, owner: string): Contract {
+  const root = loadProto(binding.files);
+  const methods = root.lookupService(binding.service).methodsArray.flatMap((method) => {
     const bound = binding.methods[method.name];
     if (!bound) return [];
     return {
@@ -34,6 +43,7 @@ export function servedMethods(binding: GrpcBinding, owner: string): ServedMethod
       errors: binding.errors,
     };
   });
+  return { service: binding.service, methods, files: fileDescriptors(root) };
 }
 
 function define(method: protobuf.Method, service: string): MethodDefinition<Message, Message> {

@@ -1,7 +1,7 @@
 /** The one gRPC server of a gateway: serves what the services declare, also those that join while it runs. */
 import { readFileSync } from "node:fs";
 import type { UntypedHandleCall } from "@grpc/grpc-js";
-import { Server, ServerCredentials } from "@grpc/grpc-js";
+import { Server, ServerCredentials, logVerbosity, setLogVerbosity } from "@grpc/grpc-js";
 import type { ServiceBroker } from "moleculer";
 import type { Config } from "../../lib/config.ts";
 import { failedPrecondition } from "../../lib/errors.ts";
@@ -9,8 +9,8 @@ import type { GrpcBinding } from "../../mixins/grpc.mixin.ts";
 import { collectStream } from "./collect-stream.ts";
 import { creditStream } from "./credit-stream.ts";
 import { eachStream } from "./each-stream.ts";
-import type { ServedMethod } from "./grpc-contract.ts";
-import { servedMethods } from "./grpc-contract.ts";
+import type { Contract, ServedMethod } from "./grpc-contract.ts";
+import { readContract } from "./grpc-contract.ts";
 import { GrpcHealth } from "./grpc-health.ts";
 import type { OfferedService } from "./offered-services.ts";
 import { pullStream } from "./pull-stream.ts";
@@ -19,6 +19,9 @@ import type { GatewayScope } from "./rpc.ts";
 import { unary } from "./unary.ts";
 
 const MIB = 1024 * 1024;
+
+// It prints lines of its own form for what is reported here as errors; its own variable brings them back.
+if (!process.env["GRPC_VERBOSITY"]) setLogVerbosity(logVerbosity.NONE);
 
 const SERVER_OPTIONS = {
   "grpc.max_receive_message_length": 4 * MIB,
@@ -29,12 +32,16 @@ const SERVER_OPTIONS = {
   "grpc.keepalive_timeout_ms": 10_000,
 };
 
+/** A binding, and the Moleculer service that declares it. */
+interface Candidate {
+  owner: string;
+  binding: GrpcBinding;
+}
+
 /** A binding in service, and the text by which a change of it is seen. */
 interface Served {
-  owner: string;
   text: string;
-  binding: GrpcBinding;
-  methods: ServedMethod[];
+  contract: Contract;
 }
 
 export class GrpcServer {
@@ -62,7 +69,8 @@ export class GrpcServer {
       offered.flatMap(({ fullName, grpc }) => grpc.map((binding) => ({ owner: fullName, binding }))),
       ({ binding }) => binding.service,
     );
-    for (const [name, candidates] of offers) this.#serve(name, candidates);
+    const changed = [...offers].filter(([name, candidates]) => this.#serve(name, candidates));
+    if (changed.length > 0) this.#reflection.update([...this.#served.values()].map(({ contract }) => contract));
     this.#health.update([...this.#served.keys()], new Set(offers.keys()));
   }
 
@@ -94,23 +102,24 @@ export class GrpcServer {
     clearTimeout(force);
   }
 
-  #serve(name: string, candidates: { owner: string; binding: GrpcBinding }[]): void {
+  /** Serves one of the candidates, unless one of them is in service already; whether anything has changed. */
+  #serve(name: string, candidates: Candidate[]): boolean {
     const now = this.#served.get(name);
-    const texts = candidates.map(({ binding }) => JSON.stringify(binding));
+    const texts = candidates.map((candidate) => JSON.stringify(candidate));
     // While nodes of two versions run, the one that is in service stays in service.
-    if (now && texts.includes(now.text)) return;
-    const { owner, binding } = candidates[0]!;
-    let methods: ServedMethod[];
+    if (now && texts.includes(now.text)) return false;
+    const [{ owner, binding }] = candidates as [Candidate];
+    let contract: Contract;
     try {
-      methods = servedMethods(binding, owner);
+      contract = readContract(binding, owner);
     } catch (error) {
       this.#logger.error(`${owner} declares ${name}, which cannot be served`, error);
-      return;
+      return false;
     }
-    for (const { definition } of now?.methods ?? []) this.#server.unregister(definition.path);
-    for (const method of methods) this.#register(method);
-    this.#served.set(name, { owner, text: texts[0]!, binding, methods });
-    this.#reflection.update([...this.#served.values()].map((served) => served.binding));
+    for (const { definition } of now?.contract.methods ?? []) this.#server.unregister(definition.path);
+    for (const method of contract.methods) this.#register(method);
+    this.#served.set(name, { text: texts[0]!, contract });
+    return true;
   }
 
   #register(method: ServedMethod): void {
