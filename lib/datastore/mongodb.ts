@@ -23,8 +23,8 @@ import {
 } from "mongodb";
 import { unavailable } from "../errors.ts";
 import type { BulkResult, Collection, Cursor, Datastore, Document, FindOptions, Sort } from "./datastore.ts";
-import type { RefusedWrite } from "./write-error.ts";
-import { DUPLICATE_KEY, WriteError } from "./write-error.ts";
+import type { RefusedWrite } from "./refusal.ts";
+import { DUPLICATE_KEY, Refusal } from "./refusal.ts";
 
 const DEFAULT_DATABASE = "longshore";
 const CLOCK_MS = 60_000;
@@ -215,11 +215,11 @@ class MongoCollection<T extends Document> implements Collection<T> {
         return { index: one.index, code: one.code, message: one.errmsg ?? error.message, keyPattern };
       });
       const [first] = writeErrors;
-      if (first) return new WriteError(first, writeErrors);
+      if (first) return new Refusal(first, writeErrors);
     }
     if (error instanceof MongoServerError && typeof error.code === "number" && !isTransient(error)) {
       const { keyPattern, keyValue } = error as { keyPattern?: Document; keyValue?: Document };
-      return new WriteError({ code: error.code, message: error.message, keyPattern, keyValue });
+      return new Refusal({ code: error.code, message: error.message, keyPattern, keyValue });
     }
     const gone = isTransient(error) || UNREACHABLE.some((kind) => error instanceof kind);
     return gone ? unavailable(`MONGODB_URI: the database does not answer: ${(error as Error).message}`, error) : error;

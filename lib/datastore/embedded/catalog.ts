@@ -2,7 +2,7 @@
 import type { Document, IndexDescription } from "mongodb";
 import { failedPrecondition, invalidArgument } from "../../errors.ts";
 import type { Sort } from "../datastore.ts";
-import { DUPLICATE_KEY, WriteError } from "../write-error.ts";
+import { DUPLICATE_KEY, Refusal } from "../refusal.ts";
 import type { Connection } from "./connection.ts";
 import { quoteName, sqliteCode } from "./connection.ts";
 import { deserialize, serialize } from "./documents.ts";
@@ -116,7 +116,7 @@ export class Catalog {
     } catch (error) {
       if (sqliteCode(error) !== UNIQUE_VIOLATION) throw error;
       const message = `E11000 duplicate key error collection: ${table.collection} index: ${name}`;
-      throw new WriteError({ code: DUPLICATE_KEY, message, keyPattern: key });
+      throw new Refusal({ code: DUPLICATE_KEY, message, keyPattern: key });
     }
   }
 

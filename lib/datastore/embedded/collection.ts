@@ -8,8 +8,8 @@ import type {
   UpdateResult,
 } from "mongodb";
 import type { BulkResult, Collection, Cursor, Document, FindOptions, Sort } from "../datastore.ts";
-import type { RefusedWrite } from "../write-error.ts";
-import { throwRefused, WriteError } from "../write-error.ts";
+import type { RefusedWrite } from "../refusal.ts";
+import { throwRefused, Refusal } from "../refusal.ts";
 import { EmbeddedCursor } from "./cursor.ts";
 import { deserialize, serialize } from "./documents.ts";
 import type { Operation } from "./wire.ts";
@@ -26,7 +26,7 @@ export class EmbeddedCollection<T extends Document> implements Collection<T> {
 
   async insertOne(document: OptionalUnlessRequiredId<T>): Promise<void> {
     const [refused] = await this.#insert([document], true);
-    if (refused) throw new WriteError(refused);
+    if (refused) throw new Refusal(refused);
   }
 
   async insertMany(documents: OptionalUnlessRequiredId<T>[], options?: { ordered?: boolean }): Promise<void> {
@@ -98,7 +98,7 @@ export class EmbeddedCollection<T extends Document> implements Collection<T> {
   async #write(operation: AnyBulkWriteOperation<T>): Promise<Written> {
     const written = await this.#bulk([operation], true);
     const [refused] = written.writeErrors;
-    if (refused) throw new WriteError(refused);
+    if (refused) throw new Refusal(refused);
     return written;
   }
 

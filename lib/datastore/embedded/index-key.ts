@@ -60,13 +60,10 @@ function quoteText(text: string): string {
 
 /** Milliseconds as an unsigned big-endian number with the sign turned, so that bytes order as times do. */
 function dateKey(date: Date): Uint8Array {
-  const key = new Uint8Array(9);
-  const view = new DataView(key.buffer);
   const milliseconds = date.getTime();
-  key[0] = DATE;
-  view.setInt32(1, Math.floor(milliseconds / 2 ** 32) ^ -(2 ** 31));
-  view.setUint32(5, milliseconds >>> 0);
-  return key;
+  const high = Math.floor(milliseconds / 2 ** 32) ^ -(2 ** 31);
+  const low = milliseconds >>> 0;
+  return Uint8Array.of(DATE, high >> 24, high >> 16, high >> 8, high, low >> 24, low >> 16, low >> 8, low);
 }
 
 /** MongoDB compares the length first. */

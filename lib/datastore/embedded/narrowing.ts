@@ -6,7 +6,7 @@ import type { Document } from "mongodb";
 import type { Sort } from "../datastore.ts";
 import type { Key } from "./index-key.ts";
 import { BINARY, BOOLEAN, DATE, encodeKey, NULL_KEY } from "./index-key.ts";
-import { isObject } from "./value-path.ts";
+import { isOperators } from "./matching.ts";
 
 /** A condition on one path that holds for every document that matches. */
 export interface Fact {
@@ -208,9 +208,4 @@ export function bracketOfType(type: unknown): [string, string] | undefined {
   if (type === "bool") return blobBracket(BOOLEAN);
   if (type === "date") return blobBracket(DATE);
   return undefined;
-}
-
-/** True for `{$gt: 1}`, false for a value, an embedded document included. */
-export function isOperators(condition: unknown): condition is Document {
-  return isObject(condition) && Object.keys(condition).some((key) => key.startsWith("$"));
 }

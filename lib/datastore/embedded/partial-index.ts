@@ -2,10 +2,9 @@
 import type { Document } from "mongodb";
 import { invalidArgument } from "../../errors.ts";
 import { encodeKey, NULL_KEY, quoteKey } from "./index-key.ts";
-import { compileFilter } from "./matching.ts";
+import { holds, isOfType, isOperators } from "./matching.ts";
 import type { ColumnOf, Fact } from "./narrowing.ts";
-import { bracketOf, bracketOfType, isOperators } from "./narrowing.ts";
-import { typeRank } from "./value-order.ts";
+import { bracketOf, bracketOfType } from "./narrowing.ts";
 
 const COMPARISONS: Record<string, string> = { $eq: "=", $gt: ">", $gte: ">=", $lt: "<", $lte: "<=" };
 
@@ -76,7 +75,7 @@ function entails(fact: Fact, condition: Fact): boolean {
 function satisfies(value: unknown, { operator, value: operand }: Fact): boolean {
   if (operator === "$exists") return value !== null && value !== undefined;
   if (operator === "$type") return isOfType(value, operand);
-  return compileFilter({ value: { [operator]: operand } })({ value });
+  return holds(operator, value, operand);
 }
 
 /** A range lies within one type, and within another range where its bound does and they open the same way. */
@@ -87,9 +86,4 @@ function rangeEntails(fact: Fact, condition: Fact): boolean {
   // What is greater than 5 is greater than 5: an open range may begin where the condition does.
   const open = fact.operator === "$gt" ? "$gte" : fact.operator === "$lt" ? "$lte" : undefined;
   return satisfies(fact.value, open ? { ...condition, operator: open } : condition);
-}
-
-function isOfType(value: unknown, type: unknown): boolean {
-  const ranks: Record<string, number> = { number: 2, string: 3, binData: 6, bool: 8, date: 9 };
-  return typeRank(value) === ranks[String(type)];
 }

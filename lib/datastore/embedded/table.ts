@@ -7,10 +7,9 @@ import type { Sort } from "../datastore.ts";
 import type { Key } from "./index-key.ts";
 import { encodeKey, keyAt, NULL_KEY, sameKey } from "./index-key.ts";
 import type { Fact } from "./narrowing.ts";
-import { DUPLICATE_KEY, WriteError } from "../write-error.ts";
+import { BAD_VALUE, DUPLICATE_KEY, Refusal } from "../refusal.ts";
 
 const UNIQUE_VIOLATIONS = new Set([1555, 2067]);
-const BAD_VALUE = 2;
 const TOO_LARGE = 10334;
 /** MongoDB's limit for a document. */
 const MAX_DOCUMENT_BYTES = 16 * 1024 * 1024;
@@ -33,6 +32,12 @@ export interface Index {
   conditions: Fact[];
   where: string;
   expireAfterSeconds?: number;
+}
+
+export interface Keys {
+  keys: Key[];
+  /** Columns for which the document holds what has no key. */
+  wild: Column[];
 }
 
 export class Table {
@@ -72,7 +77,7 @@ export class Table {
   insert(document: Document, bytes: Uint8Array): void {
     checkSize(bytes);
     const id = encodeId(document._id);
-    const { keys, wild } = this.#keysOf(document);
+    const { keys, wild } = this.keysOf(document);
     try {
       this.#connection.run(this.#insert, [id, bytes, ...keys]);
     } catch (error) {
@@ -81,11 +86,10 @@ export class Table {
     this.#markWild(wild);
   }
 
-  /** Writes the changed document in place of the one that its row held. */
-  replace(rowid: number, before: Document, after: Document, bytes: Uint8Array): void {
+  /** Writes a changed document to its row, which holds the keys that it had before. */
+  replace(rowid: number, { keys: previous }: Keys, document: Document, bytes: Uint8Array): void {
     checkSize(bytes);
-    const previous = this.#keysOf(before).keys;
-    const { keys, wild } = this.#keysOf(after);
+    const { keys, wild } = this.keysOf(document);
     // SQLite touches the indexes of all columns that are named, so only those that change are.
     const assignments = ["doc = ?"];
     const parameters: (Key | Uint8Array)[] = [bytes];
@@ -98,7 +102,7 @@ export class Table {
     try {
       this.#connection.run(`UPDATE ${this.name} SET ${assignments.join(", ")} WHERE rowid = ?`, [...parameters, rowid]);
     } catch (error) {
-      throw this.#translate(error, after);
+      throw this.#translate(error, document);
     }
     this.#markWild(wild);
   }
@@ -116,21 +120,22 @@ export class Table {
       const rows = this.#connection.rows(next, [last]);
       if (rows.length === 0) return;
       for (const [rowid, bytes] of rows as [number, Uint8Array][]) {
-        const { keys, wild } = this.#keysOf(deserialize(bytes), columns);
+        const { keys, wild } = this.keysOf(deserialize(bytes), columns);
         this.#connection.run(`UPDATE ${this.name} SET ${assignments} WHERE rowid = ?`, [...keys, rowid]);
         this.#markWild(wild);
         last = rowid;
       }
     }
   }
-  #keysOf(document: Document, columns = this.columns): { keys: Key[]; wild: Column[] } {
+  /** The document's keys, one for each column. */
+  keysOf(document: Document, columns = this.columns): Keys {
     const wild: Column[] = [];
     const keys = columns.map((column) => {
       const key = keyAt(document, column.parts);
       if (key !== undefined) return key;
       if (this.#guarded.has(column)) {
         const message = `${this.collection}: ${column.path}: no array, object or NaN can be kept in a unique index`;
-        throw new WriteError({ code: BAD_VALUE, message });
+        throw new Refusal({ code: BAD_VALUE, message });
       }
       if (!column.wild) wild.push(column);
       return NULL_KEY;
@@ -170,11 +175,11 @@ export function indexName(collection: string, index: string): string {
 
 export function encodeId(id: unknown): Key {
   const key = typeof id === "string" || typeof id === "number" ? encodeKey(id) : undefined;
-  if (key === undefined) throw new WriteError({ code: BAD_VALUE, message: "_id: must be a string or a number" });
+  if (key === undefined) throw new Refusal({ code: BAD_VALUE, message: "_id: must be a string or a number" });
   return key;
 }
 
-function duplicateKey(collection: string, index: string, keyPattern: Sort, document: Document): WriteError {
+function duplicateKey(collection: string, index: string, keyPattern: Sort, document: Document): Refusal {
   const keyValue: Document = {};
   for (const path of Object.keys(keyPattern)) {
     let value: unknown = document;
@@ -183,10 +188,10 @@ function duplicateKey(collection: string, index: string, keyPattern: Sort, docum
   }
   const shown = Object.entries(keyValue).map(([path, value]) => `${path}: ${JSON.stringify(value)}`);
   const message = `E11000 duplicate key error collection: ${collection} index: ${index} dup key: { ${shown.join(", ")} }`;
-  return new WriteError({ code: DUPLICATE_KEY, message, keyPattern, keyValue });
+  return new Refusal({ code: DUPLICATE_KEY, message, keyPattern, keyValue });
 }
 
 function checkSize(bytes: Uint8Array): void {
   if (bytes.length <= MAX_DOCUMENT_BYTES) return;
-  throw new WriteError({ code: TOO_LARGE, message: `the document has ${bytes.length} bytes, more than 16 MiB` });
+  throw new Refusal({ code: TOO_LARGE, message: `the document has ${bytes.length} bytes, more than 16 MiB` });
 }

@@ -1,91 +1,91 @@
-/** Updates of one document: mingo's operators, after the checks that MongoDB makes and mingo does not. */
+/** Updates of one document, with the checks that MongoDB makes before it changes anything. */
 import type { Document } from "mongodb";
-import { update as applyUpdate } from "mingo/updater";
-import { isOperators } from "./narrowing.ts";
-import { matchingOptions } from "./matching.ts";
-import { isObject } from "./value-path.ts";
-import { WriteError } from "../write-error.ts";
+import { isOperators } from "./matching.ts";
+import { updateOperators } from "./update-operators.ts";
+import { isObject, ownValue } from "./value-path.ts";
+import { BAD_VALUE, Refusal } from "../refusal.ts";
 
-const BAD_VALUE = 2;
 const FAILED_TO_PARSE = 9;
 const TYPE_MISMATCH = 14;
 const PATH_NOT_VIABLE = 28;
+const CONFLICTING_OPERATORS = 40;
 const IMMUTABLE_FIELD = 66;
-
-const OPERATORS = new Set([
-  "$set",
-  "$unset",
-  "$inc",
-  "$min",
-  "$max",
-  "$push",
-  "$pull",
-  "$addToSet",
-  "$setOnInsert",
-  "$currentDate",
-]);
 
 /** An update as a function that changes the document in place and says whether it did. */
 export type Update = (document: Document) => boolean;
 
 /** Throws where the update is not one of operators that are known. */
 export function compileUpdate(update: Document): Update {
-  const { $setOnInsert: _, ...operators } = checked(update);
-  return (document) => apply(document, operators);
+  if (Array.isArray(update)) throw refusal(BAD_VALUE, "an update by a pipeline is not supported");
+  const { $setOnInsert: _, ...changes } = update;
+  return compile(changes);
 }
 
 /** The document that an upsert inserts: what the filter says equals, then the update. */
 export function upserted(filter: Document, update: Document): Document {
-  const { $setOnInsert, ...operators } = checked(update);
+  const { $setOnInsert, ...changes } = update;
   const document: Document = {};
   seed(document, filter);
-  const set: Document = { ...(operators.$set as Document | undefined), ...($setOnInsert as Document | undefined) };
+  const set: Document = { ...(changes.$set as Document | undefined), ...($setOnInsert as Document | undefined) };
   if ("_id" in set) {
     document._id = set._id as unknown;
     delete set._id;
   }
-  apply(document, { ...operators, $set: set });
+  compile({ ...changes, $set: set })(document);
   return document;
 }
 
-function checked(update: Document): Document {
-  if (Array.isArray(update)) throw refusal(BAD_VALUE, "an update by a pipeline is not supported");
-  const unknown = Object.keys(update).find((operator) => !OPERATORS.has(operator));
-  if (unknown !== undefined) throw refusal(FAILED_TO_PARSE, `unknown update operator: ${unknown}`);
-  return update;
+function compile(changes: Document): Update {
+  const targets = Object.entries(changes).flatMap(([name, fields]) => {
+    const operator = updateOperators[name];
+    if (!operator) throw new Refusal({ code: FAILED_TO_PARSE, message: `unknown update operator: ${name}` });
+    return Object.entries(fields as Document).map(([path, operand]: [string, unknown]) => {
+      checkPath(name, path);
+      return { name, path, mutate: refusing(() => operator(path, operand)) };
+    });
+  });
+  checkConflicts(targets.map(({ path }) => path));
+  return (document) => {
+    for (const { name, path } of targets) checkTarget(document, name, path);
+    let changed = false;
+    for (const { mutate } of targets) changed = refusing(() => mutate(document)) || changed;
+    return changed;
+  };
 }
 
-function apply(document: Document, operators: Document): boolean {
-  for (const [operator, fields] of Object.entries(operators) as [string, Document][]) {
-    for (const path of Object.keys(fields)) checkTarget(document, operator, path);
-  }
+/** Mingo's complaints of an operand, as a refusal of the write. */
+function refusing<T>(work: () => T): T {
   try {
-    return applyUpdate(document, operators, [], {}, { cloneMode: "none", queryOptions: matchingOptions }).length > 0;
+    return work();
   } catch (error) {
     throw refusal(BAD_VALUE, (error as Error).message);
   }
 }
 
-/** MongoDB refuses what mingo would leave as it is. */
-function checkTarget(document: Document, operator: string, path: string): void {
+/** Two changes of one path, or of a path and what it leads through. */
+function checkConflicts(paths: string[]): void {
+  const sorted = paths.map((path) => `${path}.`).sort();
+  const conflict = sorted.find((path, index) => index > 0 && path.startsWith(sorted[index - 1] ?? path));
+  if (conflict) throw refusal(CONFLICTING_OPERATORS, `the update changes '${conflict.slice(0, -1)}' twice`);
+}
+
+function checkPath(operator: string, path: string): void {
   const parts = path.split(".");
   if (parts[0] === "_id") throw refusal(IMMUTABLE_FIELD, `${operator} would change the immutable field '_id'`);
-  if (parts.some((part) => part.startsWith("$")))
-    throw refusal(BAD_VALUE, `${path}: positional paths are not supported`);
-  const last = parts.pop() ?? "";
-  let parent: unknown = document;
-  for (const part of parts) {
-    if (isObject(parent)) parent = parent[part];
-    else if (Array.isArray(parent) && /^\d+$/.test(part)) parent = parent[Number(part)];
-    else if (operator === "$unset" || operator === "$pull") return;
+  if (parts.some((part) => part === "" || part === "__proto__" || part.startsWith("$"))) {
+    throw refusal(BAD_VALUE, `${operator}: '${path}' is not a path of fields`);
+  }
+}
+
+/** MongoDB refuses what would otherwise go through a value that has no fields, or change one of another type. */
+function checkTarget(document: Document, operator: string, path: string): void {
+  let value: unknown = document;
+  for (const part of path.split(".")) {
+    if (value === undefined) return;
+    if (isObject(value) || (Array.isArray(value) && /^\d+$/.test(part))) value = ownValue(value, part);
+    else if (operator === "$unset") return;
     else throw refusal(PATH_NOT_VIABLE, `${operator}: '${path}' leads through a value that has no fields`);
-    if (parent === undefined) return;
   }
-  if (!isObject(parent) && !Array.isArray(parent)) {
-    if (operator === "$unset" || operator === "$pull") return;
-    throw refusal(PATH_NOT_VIABLE, `${operator}: '${path}' leads through a value that has no fields`);
-  }
-  const value: unknown = Array.isArray(parent) ? parent[Number(last)] : parent[last];
   checkValue(value, operator, path);
 }
 
@@ -117,6 +117,6 @@ function setPath(document: Document, path: string, value: unknown): void {
   parent[last] = value;
 }
 
-function refusal(code: number, message: string): WriteError {
-  return new WriteError({ code, message });
+function refusal(code: number, message: string): Refusal {
+  return new Refusal({ code, message });
 }

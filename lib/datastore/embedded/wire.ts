@@ -5,8 +5,8 @@
 import type { Document } from "mongodb";
 import type { ErrorData, ErrorType } from "../../errors.ts";
 import { LongshoreError } from "../../errors.ts";
-import type { RefusedWrite } from "../write-error.ts";
-import { WriteError } from "../write-error.ts";
+import type { RefusedWrite } from "../refusal.ts";
+import { Refusal } from "../refusal.ts";
 import { deserialize, joinBytes, serialize, splitDocuments } from "./documents.ts";
 
 /** Each operation's first document holds its arguments. */
@@ -80,7 +80,7 @@ interface EncodedError {
 }
 
 export function encodeError(error: unknown): Uint8Array {
-  if (error instanceof LongshoreError || error instanceof WriteError) {
+  if (error instanceof LongshoreError || error instanceof Refusal) {
     return serialize({ ...error, name: error.name, message: error.message });
   }
   const { name, message } = error instanceof Error ? error : new Error(String(error));
@@ -90,7 +90,7 @@ export function encodeError(error: unknown): Uint8Array {
 export function decodeError(bytes: Uint8Array): Error {
   const { name, message, type, data, code, ...rest } = deserialize(bytes) as EncodedError;
   if (type) return new LongshoreError(type, message, data);
-  if (code !== undefined) return new WriteError({ code, message, ...rest }, rest.writeErrors);
+  if (code !== undefined) return new Refusal({ code, message, ...rest }, rest.writeErrors);
   const error = new Error(message);
   error.name = name;
   return error;

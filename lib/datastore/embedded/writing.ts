@@ -1,10 +1,11 @@
 /** The writes: each refused one tells of itself, and leaves nothing of itself behind. */
 import type { AnyBulkWriteOperation, Document, Filter, UpdateFilter } from "mongodb";
 import type { BulkResult, FindOptions } from "../datastore.ts";
-import type { RefusedWrite } from "../write-error.ts";
-import { WriteError } from "../write-error.ts";
+import type { RefusedWrite } from "../refusal.ts";
+import { Refusal } from "../refusal.ts";
 import type { Connection } from "./connection.ts";
 import { deserialize, serialize } from "./documents.ts";
+import type { Found } from "./selection.ts";
 import { Selection } from "./selection.ts";
 import type { Table } from "./table.ts";
 import type { Update } from "./updating.ts";
@@ -17,6 +18,9 @@ export interface Written extends BulkResult {
   upsertedId?: unknown;
   writeErrors: RefusedWrite[];
 }
+
+/** A found document, its content where there was room to hold it. */
+type Held = Partial<Found> & Pick<Found, "rowid">;
 
 interface Change {
   filter: Document;
@@ -66,7 +70,7 @@ export class Writer {
     const [found] = this.#find(filter, { sort, limit: 1 });
     if (!found) return { before: null, after: upsert ? this.#insertNew(upserted(filter, update)) : null };
     const before = found.bytes ?? this.#read(found.rowid);
-    return { before, after: this.#change(found.rowid, before, apply) ?? before };
+    return { before, after: this.#change({ ...found, bytes: before }, apply) ?? before };
   }
 
   #operate(operation: AnyBulkWriteOperation<Document>, written: Written): void {
@@ -90,9 +94,7 @@ export class Writer {
   #update({ filter, update, upsert }: Change, many: boolean, written: Written): void {
     const found = this.#find(filter, many ? {} : { limit: 1 });
     let modified = 0;
-    for (const { rowid, bytes } of found) {
-      if (this.#change(rowid, bytes ?? this.#read(rowid), update)) modified += 1;
-    }
+    for (const one of found) if (this.#change(one, update)) modified += 1;
     written.matchedCount += found.length;
     written.modifiedCount += modified;
     if (found.length > 0 || !upsert) return;
@@ -109,13 +111,13 @@ export class Writer {
   }
 
   /** All of them before the first is changed, so that none is met twice. */
-  #find(filter: Document, options: FindOptions): { rowid: number; bytes?: Uint8Array }[] {
-    const found: { rowid: number; bytes?: Uint8Array }[] = [];
+  #find(filter: Document, options: FindOptions): Held[] {
+    const found: Held[] = [];
     let held = 0;
     for (const one of new Selection(this.#table, filter, options).read(this.#connection)) {
       if (!one) continue;
       held += one.bytes.length;
-      found.push(held <= MAX_HELD_BYTES ? { rowid: one.rowid, bytes: one.bytes } : { rowid: one.rowid });
+      found.push(held <= MAX_HELD_BYTES ? one : { rowid: one.rowid });
     }
     return found;
   }
@@ -126,11 +128,12 @@ export class Writer {
   }
 
   /** The document as it now is, undefined where the update changed nothing. */
-  #change(rowid: number, bytes: Uint8Array, update: Update): Uint8Array | undefined {
-    const after = deserialize(bytes);
-    if (!update(after)) return undefined;
-    const changed = serialize(after);
-    this.#table.replace(rowid, deserialize(bytes), after, changed);
+  #change({ rowid, bytes, document }: Held, update: Update): Uint8Array | undefined {
+    const changing = document ?? deserialize(bytes ?? this.#read(rowid));
+    const before = this.#table.keysOf(changing);
+    if (!update(changing)) return undefined;
+    const changed = serialize(changing);
+    this.#table.replace(rowid, before, changing, changed);
     return changed;
   }
 
@@ -148,7 +151,7 @@ function attemptEach<T>(items: readonly T[], ordered: boolean, attempt: (item: T
     try {
       attempt(item);
     } catch (error) {
-      if (!(error instanceof WriteError)) throw error;
+      if (!(error instanceof Refusal)) throw error;
       const { code, message, keyPattern, keyValue } = error;
       refused.push({ index, code, message, keyPattern, keyValue });
       if (ordered) break;

@@ -1,6 +1,8 @@
-/** The error of a write that the store refused, in one form for both adapters. */
+/** The error of an operation that the store refused, in one form for both adapters. */
 import type { Document } from "mongodb";
 
+/** MongoDB's numbers of errors. */
+export const BAD_VALUE = 2;
 export const DUPLICATE_KEY = 11000;
 
 /** One refused operation of an insertMany or a bulkWrite. */
@@ -13,7 +15,7 @@ export interface RefusedWrite {
   keyValue?: Document;
 }
 
-export class WriteError extends Error {
+export class Refusal extends Error {
   /** MongoDB's number of the error: 11000 where a unique index refused a document. */
   readonly code: number;
   readonly keyPattern?: Document;
@@ -23,7 +25,7 @@ export class WriteError extends Error {
 
   constructor(refused: Omit<RefusedWrite, "index">, writeErrors?: RefusedWrite[]) {
     super(refused.message);
-    this.name = "WriteError";
+    this.name = "Refusal";
     this.code = refused.code;
     this.keyPattern = refused.keyPattern;
     this.keyValue = refused.keyValue;
@@ -34,5 +36,5 @@ export class WriteError extends Error {
 /** Throws where any write of the call was refused. */
 export function throwRefused(writeErrors: RefusedWrite[]): void {
   const first = writeErrors[0];
-  if (first) throw new WriteError(first, writeErrors);
+  if (first) throw new Refusal(first, writeErrors);
 }
