@@ -43,6 +43,7 @@ class EmbeddedStore implements Datastore {
   readonly #outbox = new Packing<Request>();
   #waitingBytes = 0;
   #lastId = 0;
+  #closing = false;
   #failure: LongshoreError | undefined;
 
   constructor(worker: Worker) {
@@ -51,7 +52,7 @@ class EmbeddedStore implements Datastore {
     worker.on("error", (error) => this.#fail(`the embedded store's thread has ended: ${error.message}`, error));
     this.#exited = new Promise((resolve) => {
       worker.once("exit", () => {
-        this.#fail("the embedded store is closed");
+        this.#fail(this.#closing ? "the embedded store is closed" : "the embedded store's thread has ended");
         resolve();
       });
     });
@@ -81,6 +82,7 @@ class EmbeddedStore implements Datastore {
   /** What was asked before is still done. */
   async close(): Promise<void> {
     this.#flush();
+    this.#closing = true;
     this.#worker.postMessage("close");
     await this.#exited;
   }
