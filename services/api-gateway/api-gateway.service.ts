@@ -1,5 +1,5 @@
 /** The way in: REST by moleculer-web and gRPC, both from what the services of the registry declare. */
-import type { IncomingMessage, Server, ServerResponse } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Service, ServiceSchema } from "moleculer";
 import type { GatewayResponse, IncomingRequest } from "moleculer-web";
 import ApiService from "moleculer-web";
@@ -11,7 +11,7 @@ import { openObjects } from "../../lib/objects/open.ts";
 import { objectsPlace } from "../../lib/objects/place.ts";
 import { GrpcServer } from "./grpc-server.ts";
 import { answerHealth } from "./http-health.ts";
-import { close, createHttpServer, listen, refuseCrossOrigin } from "./http-server.ts";
+import { HttpServer, refuseCrossOrigin } from "./http-server.ts";
 import { offeredServices } from "./offered-services.ts";
 import { identify } from "./request-identity.ts";
 import type { RestScope } from "./rest-call.ts";
@@ -29,7 +29,7 @@ interface Gateway extends Service {
   /** Where it listens, once it has started. */
   addresses: { http: string; grpc: string };
   config: Config;
-  httpServer: Server;
+  httpServer: HttpServer;
   grpcServer: GrpcServer;
   /** Aborted when the node begins to stop. */
   draining: AbortController;
@@ -153,7 +153,7 @@ const gateway = {
     this.objects = undefined;
     this.routesOf = new Map();
     this.grpcServer = new GrpcServer({ broker: this.broker, draining: this.draining.signal }, this.logger);
-    this.httpServer = createHttpServer((req, res) => void this.httpHandler(req, res));
+    this.httpServer = new HttpServer((req, res) => void this.httpHandler(req, res));
     // moleculer-web's own refreshing has nothing to do, and would tell all nodes that it did.
     this.regenerateAllAutoAliases = () => undefined;
   },
@@ -161,7 +161,7 @@ const gateway = {
   async started(this: Gateway) {
     this.refresh();
     const { host, grpcTlsCert } = this.config;
-    const httpPort = await listen(this.httpServer, this.config);
+    const httpPort = await this.httpServer.listen(this.config);
     const grpcPort = await this.grpcServer.listen(this.config);
     const name = host.includes(":") ? `[${host}]` : host;
     this.addresses = {
@@ -174,7 +174,7 @@ const gateway = {
     this.draining.abort();
     clearTimeout(this.settling);
     const { stopTimeout } = this.config;
-    await Promise.all([close(this.httpServer, stopTimeout), this.grpcServer.stop(stopTimeout)]);
+    await Promise.all([this.httpServer.close(stopTimeout), this.grpcServer.stop(stopTimeout)]);
   },
 };
 

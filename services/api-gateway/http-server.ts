@@ -1,44 +1,66 @@
 /** The gateway's HTTP server: what it does for every request, whatever its route. */
-import type { IncomingMessage, RequestListener, Server } from "node:http";
+import type { IncomingMessage, RequestListener, Server, ServerOptions } from "node:http";
 import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
 import type { Config } from "../../lib/config.ts";
 import { LongshoreError, failedPrecondition } from "../../lib/errors.ts";
 
-/** Makes the server; nothing of a client can hold a connection without sending or reading. */
-export function createHttpServer(listener: RequestListener): Server {
-  return createServer(
-    {
-      headersTimeout: 15_000,
-      // A file may take long to come: bodies have their own limits, by kind.
-      requestTimeout: 0,
-      // Longer than the minute after which proxies commonly drop idle connections, so that they do it first.
-      keepAliveTimeout: 65_000,
-    },
-    (req, res) => {
+/** Nothing of a client can hold a connection without sending or reading. */
+const SERVER_OPTIONS: ServerOptions = {
+  headersTimeout: 15_000,
+  // A file may take long to come: bodies have their own limits, by kind.
+  requestTimeout: 0,
+  // Longer than the minute after which proxies commonly drop idle connections, so that they do it first.
+  keepAliveTimeout: 65_000,
+};
+
+export class HttpServer {
+  readonly #server: Server;
+  /** Requests under way by connection. Node's own count knows no connection that has not sent a request yet. */
+  readonly #connections = new Map<Socket, number>();
+  #closing = false;
+
+  constructor(listener: RequestListener) {
+    this.#server = createServer(SERVER_OPTIONS, (req, res) => {
       res.setHeader("X-Content-Type-Options", "nosniff");
+      this.#count(req.socket, 1);
+      res.once("close", () => this.#count(req.socket, -1));
       listener(req, res);
-    },
-  );
-}
-
-/** Listens; the port it got. */
-export function listen(server: Server, { host, httpPort }: Config): Promise<number> {
-  return new Promise((resolve, reject) => {
-    server.once("error", (error: NodeJS.ErrnoException) => {
-      const problem = error.code === "EADDRINUSE" ? "is in use" : `on ${host}: ${error.message}`;
-      reject(failedPrecondition(`HTTP_PORT ${httpPort} ${problem}`));
     });
-    server.listen(httpPort, host, () => resolve((server.address() as AddressInfo).port));
-  });
-}
+    this.#server.on("connection", (socket: Socket) => {
+      this.#connections.set(socket, 0);
+      socket.once("close", () => this.#connections.delete(socket));
+    });
+  }
 
-/** Takes no more connections, lets the requests under way end, and cuts off what has not ended after `timeout` ms. */
-export async function close(server: Server, timeout: number): Promise<void> {
-  if (!server.listening) return;
-  const force = setTimeout(() => server.closeAllConnections(), timeout);
-  await new Promise<void>((resolve) => server.close(() => resolve()));
-  clearTimeout(force);
+  /** Listens; the port it got. */
+  listen({ host, httpPort }: Config): Promise<number> {
+    return new Promise((resolve, reject) => {
+      this.#server.on("error", (error: NodeJS.ErrnoException) => {
+        const problem = error.code === "EADDRINUSE" ? "is in use" : `on ${host}: ${error.message}`;
+        reject(failedPrecondition(`HTTP_PORT ${httpPort} ${problem}`));
+      });
+      this.#server.listen(httpPort, host, () => resolve((this.#server.address() as AddressInfo).port));
+    });
+  }
+
+  /** Takes no more connections, lets the requests under way end, and cuts off what has not ended after `timeout` ms. */
+  async close(timeout: number): Promise<void> {
+    if (!this.#server.listening) return;
+    this.#closing = true;
+    const force = setTimeout(() => this.#server.closeAllConnections(), timeout);
+    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    for (const [socket, requests] of this.#connections) if (requests === 0) socket.destroy();
+    await closed;
+    clearTimeout(force);
+  }
+
+  #count(socket: Socket, change: number): void {
+    const requests = (this.#connections.get(socket) ?? 0) + change;
+    if (socket.destroyed) return;
+    this.#connections.set(socket, requests);
+    if (this.#closing && requests === 0) socket.destroySoon();
+  }
 }
 
 /**
