@@ -205,6 +205,13 @@ export const SETTINGS = {
     read: integer(1, 1000),
     meaning: "How many connections one export may open to the HTTP source it reads.",
   },
+  exportCallbackSecret: {
+    variable: "EXPORT_CALLBACK_SECRET",
+    default: undefined,
+    read: secret,
+    meaning: "Signs callbacks, so that their receivers can tell whom they are from; unset: they are not signed.",
+    secret: "value",
+  },
   exportTimestampWindow: {
     variable: "EXPORT_TIMESTAMP_WINDOW",
     default: "0",

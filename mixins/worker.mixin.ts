@@ -6,7 +6,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Context, Service, ServiceSchema } from "moleculer";
 import { configOf } from "../lib/config.ts";
-import { viewError } from "../lib/errors.ts";
+import { unavailable, viewError } from "../lib/errors.ts";
 
 /** A task as a handler gets it. */
 export interface Job {
@@ -131,6 +131,8 @@ class Worker {
       }
       const params = { channel, max: free, waitMs: RECEIVE_WAIT_MS, leaseMs: leaseSeconds * 1_000, worker: this.#name };
       try {
+        if (!this.#service.broker.registry.actions.isAvailable("queues.receive"))
+          throw unavailable("no node offers queues");
         const tasks: { id: number; hash: string; input: string; attempts: number }[] = await this.#service.broker.call(
           "queues.receive",
           params,
@@ -140,7 +142,7 @@ class Worker {
         for (const task of tasks) this.#run(task);
       } catch (error) {
         if (signal.aborted) return;
-        // No node offers queues yet, or it is going: try again, ever more slowly.
+        // queues is not there yet, or its node is going: try again, ever more slowly.
         this.#service.logger.debug(`${channel}: cannot receive tasks: ${viewError(error).message}`);
         await sleep(pause * (0.5 + Math.random()), undefined, { signal }).catch(() => undefined);
         pause = Math.min(pause * 2, 5_000);

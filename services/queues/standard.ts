@@ -44,8 +44,9 @@ const REPORT_STATES: Record<string, ReportState> = {
 
 interface Meta {
   stream?: { id: string };
+  /** Metadata of a gRPC call. */
   grpc?: Record<string, string | undefined>;
-  /** Headers of the HTTP request or metadata of the gRPC call. */
+  /** Headers of an HTTP request. */
   headers?: Record<string, string | undefined>;
 }
 
@@ -114,7 +115,7 @@ export const standardActions = {
 
   /** One report; the gateway calls it for each message of the stream. */
   "standard.reportTaskResult": {
-    rest: "POST /v1/queues/tasks/{ID}:report",
+    rest: { path: "POST /v1/queues/tasks/{ID}:report", headers: ["x-worker-id"] },
     async handler(this: This, ctx: StandardContext) {
       const id = readID(ctx.params.ID);
       const said = readReport(ctx);
@@ -127,7 +128,7 @@ export const standardActions = {
   },
 
   "standard.releaseTask": {
-    rest: "POST /v1/queues/tasks/{ID}:release",
+    rest: { path: "POST /v1/queues/tasks/{ID}:release", headers: ["x-worker-id"] },
     async handler(this: This, ctx: StandardContext) {
       const id = readID(ctx.params.ID);
       const worker = workerOf(ctx);
@@ -141,7 +142,7 @@ export const standardActions = {
 
   /** Long poll: answers when there is a task, or nothing after `wait` seconds. */
   "standard.receiveTasks": {
-    rest: "POST /v1/queues/channels/{Channel}:receive",
+    rest: { path: "POST /v1/queues/channels/{Channel}:receive", headers: ["x-worker-id"] },
     timeout: 0,
     bulkhead: { enabled: false },
     async handler(this: This, ctx: StandardContext) {
@@ -219,7 +220,7 @@ function done<T extends object>(fields: T): { State: string; Message: string } &
 }
 
 function workerOf(ctx: StandardContext): string | undefined {
-  const worker = (ctx.meta.headers ?? ctx.meta.grpc)?.["x-worker-id"];
+  const worker = (ctx.meta.grpc ?? ctx.meta.headers)?.["x-worker-id"];
   if (worker !== undefined && (worker === "" || worker.length > 256)) {
     throw invalidArgument("x-worker-id", "must be 1 to 256 characters");
   }

@@ -1,0 +1,316 @@
+/**
+ * export: paged HTTP sources, or rows in the request, to a file. Every export is a task: this service turns a request into
+ * one, works on it, and tells of it in the document's envelope `{errcode, msg, data, request_id}`.
+ */
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Context, Service, ServiceSchema } from "moleculer";
+import { configOf, isLoopback } from "../../lib/config.ts";
+import { invalidArgument, LongshoreError, viewError } from "../../lib/errors.ts";
+import type { ObjectStore } from "../../lib/objects/object-store.ts";
+import { openObjects } from "../../lib/objects/open.ts";
+import { objectsPlace } from "../../lib/objects/place.ts";
+import { signPath, verifyPath } from "../../lib/objects/signed-url.ts";
+import { signingKey } from "../../lib/signing-key.ts";
+import type { OutboundPolicy } from "../../lib/sources/outbound.ts";
+import { EXT_TYPES } from "../../lib/tabular/ext-type.ts";
+import { fileName } from "../../lib/tabular/file-name.ts";
+import { signalOf } from "../../middlewares/cancellation.ts";
+import type { Job } from "../../mixins/worker.mixin.ts";
+import { worker } from "../../mixins/worker.mixin.ts";
+import { callbackBody, postCallback } from "./callback.ts";
+import { demoPage } from "./demo-page.ts";
+import type { ExportProgress } from "./job-spec.ts";
+import { EXPORT_LIMITS } from "./job-spec.ts";
+import { runExportJob } from "./job.ts";
+import { readRawBody } from "./raw-body.ts";
+import type { RequestLimits } from "./request.ts";
+import { hashKey, parseHttpExport } from "./request.ts";
+import type { ExportRun, RunTask } from "./run.ts";
+import { detail, fileKey, readResult, readRun, summarize } from "./run.ts";
+
+interface ExportService {
+  objects: ObjectStore;
+  signingKey: Buffer;
+  limits: RequestLimits;
+  outbound: OutboundPolicy;
+  sweeping: AbortController;
+  submit(ctx: Context, channel: string, run: ExportRun): Promise<object>;
+  downUrl(task: RunTask): string;
+  sweep(signal: AbortSignal): Promise<void>;
+}
+
+type This = Service & ExportService;
+
+const RAW_LIMIT = 64 * 1024 * 1024;
+/** A node that is not heard of for so long has lost its export. */
+const LEASE_SECONDS = 15;
+/** After the first; see queues for the back-off. */
+const CALLBACK_RETRIES = 4;
+const CALLBACKS_AT_ONCE = 8;
+const HISTORY_MS = 7 * 86_400_000;
+const HISTORY_LIMIT = 1_000;
+const SWEEP_EVERY_MS = 3_600_000;
+const DAY_MS = 86_400_000;
+/** Fast, and a sixth larger than level 6: docs/decisions/tabular-writers.md. */
+const DEFLATE_LEVEL = 1;
+
+const exportService: ServiceSchema<object, object, object, This> = {
+  name: "export",
+
+  mixins: [
+    worker({ channel: "export.http", leaseSeconds: LEASE_SECONDS, concurrency, handler: runExport }),
+    worker({ channel: "export.raw", leaseSeconds: LEASE_SECONDS, concurrency, handler: runExport }),
+    worker({
+      channel: "export.callback",
+      leaseSeconds: 60,
+      concurrency: () => CALLBACKS_AT_ONCE,
+      handler: runCallback,
+    }),
+  ],
+
+  settings: { rest: { errors: { errcode: "$http", msg: "$message", request_id: "$requestId" } } },
+
+  actions: {
+    submitHttp: {
+      rest: "POST /v1/export/http",
+      async handler(this: This, ctx: Context<Record<string, unknown>>) {
+        const { source, conn, ...request } = parseHttpExport(ctx.params, this.limits);
+        const key = hashKey(ctx.params);
+        const spec = { kind: "http" as const, ...source, connections: conn, taskId: key };
+        return this.submit(ctx, "export.http", { ...request, hashKey: key, source: spec });
+      },
+    },
+
+    /** The gateway has put the body into the object store: it is too large to travel. */
+    submitRaw: {
+      rest: { path: "POST /v1/export/raw", body: "object", limit: RAW_LIMIT },
+      timeout: 60_000,
+      async handler(this: This, ctx: Context<{ object: { key: string } }>) {
+        const body = ctx.params.object.key;
+        try {
+          const objects = objectsPlace(configOf(this.broker));
+          const raw = await readRawBody({ objects, body, limits: this.limits }, signalOf(ctx));
+          const source = { kind: "rows" as const, object: raw.rows };
+          return await this.submit(ctx, "export.raw", { ...raw.request, hashKey: raw.hashKey, source });
+        } finally {
+          await this.objects.delete(body);
+        }
+      },
+    },
+
+    detail: {
+      rest: "GET /v1/export/detail",
+      async handler(this: This, ctx: Context<{ key?: string }>) {
+        const { key } = ctx.params;
+        if (!key) return missing(ctx, "key");
+        const task = await findRun(ctx, key);
+        return answer(ctx, detail(task, this.downUrl(task)));
+      },
+    },
+
+    history: {
+      rest: "GET /v1/export/history",
+      async handler(this: This, ctx: Context<{ user_id?: string; uid?: string }>) {
+        const user = ctx.params.user_id ?? ctx.params.uid;
+        if (!user) return missing(ctx, "user_id");
+        const since = new Date(Date.now() - HISTORY_MS).toISOString();
+        const params = { label: userLabel(user), since, limit: HISTORY_LIMIT };
+        const tasks: RunTask[] = await ctx.call("queues.list", params);
+        return answer(ctx, tasks.map(summarize));
+      },
+    },
+
+    /** Stops an export within a second; it leaves no file. One that has ended stays as it is. */
+    cancel: {
+      rest: "POST /v1/export/cancel",
+      async handler(this: This, ctx: Context<{ key?: string }>) {
+        const { key } = ctx.params;
+        if (!key) return missing(ctx, "key");
+        const task = await findRun(ctx, key);
+        await ctx.call("queues.cancel", { id: task.id });
+        return answer(ctx, { hash_key: key });
+      },
+    },
+
+    /** Checks the link and says which object it stands for; the gateway sends that. */
+    download: {
+      rest: { path: "GET /v1/down/{name=**}", response: "object" },
+      async handler(this: This, ctx: Context<{ name: string; expires?: string; signature?: string }>) {
+        const { name, ...query } = ctx.params;
+        const state = verifyPath(downPath(name), query, this.signingKey);
+        if (state !== "valid") {
+          const problem = state === "expired" ? "the link has expired" : "the link is not one of ours";
+          throw new LongshoreError("PERMISSION_DENIED", problem);
+        }
+        const [hash = ""] = name.split(".");
+        const task = await ctx.call<RunTask, { hash: string }>("queues.get", { hash });
+        const run = readRun(task);
+        const { extension, mime } = EXT_TYPES[run.extType];
+        return {
+          key: fileKey(run, task.hash, extension),
+          fileName: run.zip ? `${run.hashKey}.zip` : fileName(run.title, extension),
+          contentType: run.zip ? "application/zip" : mime,
+        };
+      },
+    },
+
+    demoPage: {
+      rest: "GET /demo/page",
+      handler(this: This, ctx: Context<{ page?: string; limit?: string }>) {
+        const { page = "1", limit = "10" } = ctx.params;
+        return answer(ctx, demoPage(readCount("page", page), readCount("limit", limit)));
+      },
+    },
+  },
+
+  methods: {
+    /** The same request is the same export, unless it failed or was cancelled before. */
+    async submit(this: This, ctx: Context, channel: string, run: ExportRun): Promise<object> {
+      const input = JSON.stringify(run);
+      const params = { key: run.hashKey, channel, input, label: userLabel(run.userId) };
+      const { task } = await ctx.call<{ task: RunTask }, object>("queues.createRun", params);
+      if (run.callback) {
+        // Asked for again after a crash between the two, it is found by its HashCode.
+        await ctx.call("queues.create", {
+          channel: "export.callback",
+          hash: `${task.hash}.callback`,
+          input: JSON.stringify({ run: task.hash }),
+          next: task.id,
+          always: true,
+          retryMax: CALLBACK_RETRIES,
+        });
+      }
+      return answer(ctx, { hash_key: run.hashKey });
+    },
+
+    /** A link to the file of a run that succeeded, for as long as the file is kept. */
+    downUrl(this: This, task: RunTask): string {
+      const result = readResult(task);
+      if (!result) return "";
+      const { fileRetentionDays, downloadTtl } = configOf(this.broker);
+      const keptUntil = Date.parse(task.endTime ?? task.updateTime) + fileRetentionDays * DAY_MS;
+      if (keptUntil <= Date.now()) return "";
+      const expires = new Date(Math.min(keptUntil, Date.now() + downloadTtl));
+      const name = result.file.slice("exports/".length);
+      return baseUrl(this) + signPath(downPath(name), expires, this.signingKey);
+    },
+
+    /** Removes what is no longer kept: files, and bodies whose request came to nothing. */
+    async sweep(this: This, signal: AbortSignal): Promise<void> {
+      const keep = configOf(this.broker).fileRetentionDays * DAY_MS;
+      const ages = { "exports/": keep, "sources/": keep, "incoming/": DAY_MS };
+      while (!signal.aborted) {
+        for (const [prefix, age] of Object.entries(ages)) {
+          try {
+            for await (const { key, modifiedAt } of this.objects.list(prefix)) {
+              if (signal.aborted) return;
+              if (modifiedAt.getTime() < Date.now() - age) await this.objects.delete(key);
+            }
+          } catch (error) {
+            this.logger.warn(`the old objects under ${prefix} could not be removed`, error);
+          }
+        }
+        const pause = SWEEP_EVERY_MS * (0.75 + Math.random() / 2);
+        await sleep(pause, undefined, { signal, ref: false }).catch(() => undefined);
+      }
+    },
+  },
+
+  async started(this: This) {
+    const config = configOf(this.broker);
+    this.objects = await openObjects(objectsPlace(config));
+    this.signingKey = await signingKey(config);
+    this.limits = { maxConn: config.exportMaxConn, timestampWindow: config.exportTimestampWindow };
+    // A node that serves its own machine alone may read from there; one that others reach must not be their way in.
+    this.outbound = { allowPrivate: isLoopback(config.host) };
+    this.sweeping = new AbortController();
+    void this.sweep(this.sweeping.signal);
+  },
+
+  stopped(this: This) {
+    this.sweeping?.abort();
+  },
+};
+
+function concurrency(service: Service): number {
+  return configOf(service.broker).exportConcurrency;
+}
+
+async function runExport(service: Service, job: Job): Promise<string> {
+  const run = readRun(job);
+  const { extension } = EXT_TYPES[run.extType];
+  const objects = objectsPlace(configOf(service.broker));
+  const onProgress = (progress: ExportProgress) => job.progress(percent(progress), JSON.stringify(progress));
+  const { title, zip, extType } = run;
+  const result = await runExportJob(
+    {
+      source: run.source,
+      format: { extType, zip, title, level: DEFLATE_LEVEL, formulaGuard: true, longText: "fail" },
+      object: fileKey(run, job.hash, extension),
+      objects,
+      outbound: (service as This).outbound,
+      limits: EXPORT_LIMITS,
+    },
+    { signal: job.signal, onProgress },
+  );
+  return JSON.stringify(result);
+}
+
+/** 100 is for what is done. */
+function percent({ pages, totalPages }: ExportProgress): number {
+  return totalPages ? Math.min(99, (pages / totalPages) * 100) : 0;
+}
+
+async function runCallback(service: Service, job: Job): Promise<string> {
+  const { run: hash } = JSON.parse(job.input) as { run: string };
+  const { broker } = service;
+  const task: RunTask = await broker.call("queues.get", { hash }, { signal: job.signal });
+  const { callback } = readRun(task);
+  const { outbound, downUrl } = service as This;
+  const secret = configOf(broker).exportCallbackSecret;
+  await postCallback(callback, callbackBody(task, downUrl(task)), { outbound, secret, signal: job.signal });
+  return "delivered";
+}
+
+async function findRun(ctx: Context, key: string): Promise<RunTask> {
+  if (!/^[0-9a-f]{32}$/.test(key)) throw invalidArgument("key", `there is no export ${key.slice(0, 100)}`);
+  try {
+    return await ctx.call<RunTask, { key: string }>("queues.lastRun", { key });
+  } catch (error) {
+    if (viewError(error).type === "NOT_FOUND") throw invalidArgument("key", `there is no export ${key}`);
+    throw error;
+  }
+}
+
+function answer(ctx: Context, data: unknown): object {
+  return { errcode: 0, msg: "", data, request_id: ctx.requestID };
+}
+
+/** The document has a code of its own for a query without its parameter. */
+function missing(ctx: Context, parameter: string): object {
+  (ctx.meta as { $statusCode?: number }).$statusCode = 400;
+  return { errcode: 401, msg: `${parameter}: must be given`, data: null, request_id: ctx.requestID };
+}
+
+function userLabel(user: string): string {
+  return `export.user/${user}`;
+}
+
+function downPath(name: string): string {
+  return `/v1/down/${name}`;
+}
+
+/** PUBLIC_URL, or where this node's own gateway listens. */
+function baseUrl(service: Service): string {
+  const { publicUrl, host, httpPort } = configOf(service.broker);
+  if (publicUrl) return publicUrl.replace(/\/+$/, "");
+  const gateway = service.broker.getLocalService("api-gateway") as { addresses?: { http: string } } | undefined;
+  return gateway?.addresses?.http ?? `http://${host.includes(":") ? `[${host}]` : host}:${httpPort}`;
+}
+
+function readCount(field: string, value: string): number {
+  if (!/^\d{1,9}$/.test(value)) throw invalidArgument(field, "must be a whole number");
+  return Number(value);
+}
+
+export default exportService;

@@ -1,0 +1,120 @@
+/** One run of an export: what its task holds, and how the task is told in the document's words. */
+import type { ExportSource, ExportResult } from "./job-spec.ts";
+import type { ExportRequest } from "./request.ts";
+
+/** The input of a run's task. */
+export interface ExportRun extends ExportRequest {
+  /** The request's key; the HashCode of its first run. */
+  hashKey: string;
+  source: ExportSource;
+}
+
+/** The part of a task that this file reads. */
+export interface RunTask {
+  id: number;
+  hash: string;
+  state: string;
+  input: string;
+  output: string;
+  progress: number;
+  createTime: string;
+  updateTime: string;
+  endTime?: string;
+}
+
+/** The document's numbers: 1 running, 2 done, 3 failed, 4 cancelled. */
+const STATUS: Record<string, 1 | 2 | 3 | 4> = { WAITING: 1, PROCEEDING: 1, SUCCESS: 2, FAILURE: 3, CANCEL: 4 };
+
+export interface Summary {
+  created_at: string;
+  ext_type: string;
+  fail_reason: string;
+  hash_key: string;
+  id: number;
+  source_type: "http" | "raw";
+  status: 1 | 2 | 3 | 4;
+  title: string;
+}
+
+export interface Detail extends Summary {
+  down_url: string;
+  /** Percent, 100 only when done. */
+  progress: number;
+  pages: number;
+  /** 0 while the source has not said. */
+  total_pages: number;
+  rows: number;
+  total_rows: number;
+  bytes: number;
+  /** Characters that the file's encoding lacks. */
+  unmappable: number;
+  sha256: string;
+  operation: string;
+  updated_at: string;
+}
+
+export function readRun(task: Pick<RunTask, "input">): ExportRun {
+  return JSON.parse(task.input) as ExportRun;
+}
+
+/** The key of the object that a run writes: each run has its own, so that a late one never replaces another's. */
+export function fileKey(run: ExportRun, taskHash: string, extension: string): string {
+  return `exports/${taskHash}.${run.zip ? "zip" : extension}`;
+}
+
+export function summarize(task: RunTask): Summary {
+  const run = readRun(task);
+  return {
+    created_at: task.createTime,
+    ext_type: run.extType,
+    fail_reason: failReason(task),
+    hash_key: run.hashKey,
+    id: task.id,
+    source_type: run.source.kind === "http" ? "http" : "raw",
+    status: STATUS[task.state] ?? 1,
+    title: run.title,
+  };
+}
+
+export function detail(task: RunTask, downUrl: string): Detail {
+  const progress = readProgress(task);
+  const result = readResult(task);
+  return {
+    ...summarize(task),
+    down_url: downUrl,
+    progress: task.progress,
+    pages: result?.pages ?? progress.pages ?? 0,
+    total_pages: result?.pages ?? progress.totalPages ?? 0,
+    rows: result?.rows ?? progress.rows ?? 0,
+    total_rows: result?.rows ?? progress.totalRows ?? 0,
+    bytes: result?.bytes ?? progress.bytes ?? 0,
+    unmappable: result?.unmappable ?? 0,
+    sha256: result?.sha256 ?? "",
+    operation: `operations/${task.hash}`,
+    updated_at: task.updateTime,
+  };
+}
+
+/** What a run that succeeded wrote. */
+export function readResult(task: RunTask): ExportResult | undefined {
+  return task.state === "SUCCESS" ? (JSON.parse(task.output) as ExportResult) : undefined;
+}
+
+interface Progress {
+  pages?: number;
+  totalPages?: number;
+  rows?: number;
+  totalRows?: number;
+  bytes?: number;
+}
+
+/** A running task's output is the progress that its job told last. */
+function readProgress(task: RunTask): Progress {
+  if (task.state !== "PROCEEDING" || task.output === "") return {};
+  return JSON.parse(task.output) as Progress;
+}
+
+function failReason(task: RunTask): string {
+  if (task.state === "FAILURE") return task.output;
+  return task.state === "CANCEL" ? "cancelled" : "";
+}
