@@ -47,8 +47,9 @@ export async function sendEvents(
     }
     res.end();
   } catch (error) {
-    // The client's EventSource opens the stream again, on a node that stays.
-    if (!draining.aborted || !res.headersSent) throw error;
+    if (!draining.aborted) throw error;
+    // After a good end the client's EventSource opens the stream again, on a node that stays.
+    writeHead(res);
     res.end();
   } finally {
     clearInterval(heartbeat);
