@@ -5,10 +5,10 @@ import type { OutboundPolicy } from "./outbound.ts";
 import { outboundAgent } from "./outbound.ts";
 import type { PageAnswer } from "./page-answer.ts";
 import { explainPage, findHeader, readAnswer } from "./page-answer.ts";
-import type { FetchLimits, PagedRequest } from "./page-fetcher.ts";
 import { PageFetcher } from "./page-fetcher.ts";
 import type { FetchedPage } from "./page-queue.ts";
 import { pagesInOrder } from "./page-queue.ts";
+import type { FetchLimits, PagedRequest } from "./paged-request.ts";
 import type { RowSource, SourcePosition } from "./row-source.ts";
 
 export interface HttpSourceOptions {

@@ -53,7 +53,10 @@ function field(text: string): string {
 const FORMULA = /^[=+\-@\t\r＝＋－＠]/;
 
 function guarded(text: string, exempt: boolean): string {
-  return !exempt && FORMULA.test(text) && !isPlainNumber(text) ? `'${text}` : text;
+  const first = text.charCodeAt(0);
+  // Most texts begin with a letter: they need no closer look.
+  if (exempt || (first > 0x40 && first < 0xff0b)) return text;
+  return FORMULA.test(text) && !isPlainNumber(text) ? `'${text}` : text;
 }
 
 function encode(block: string, { encoding, onUnmappable }: CsvOptions): Uint8Array {

@@ -1,7 +1,7 @@
 import type { ObjectsPlace } from "../../lib/objects/open.ts";
 import type { OutboundPolicy } from "../../lib/sources/outbound.ts";
-import type { FetchLimits, PagedRequest } from "../../lib/sources/page-fetcher.ts";
-import { FETCH_LIMITS } from "../../lib/sources/page-fetcher.ts";
+import type { FetchLimits, PagedRequest } from "../../lib/sources/paged-request.ts";
+import { FETCH_LIMITS } from "../../lib/sources/paged-request.ts";
 import type { ExtType } from "../../lib/tabular/ext-type.ts";
 
 /** Where an export's rows come from. */

@@ -5,7 +5,7 @@ import { promisify } from "node:util";
 import { describe, expect, test } from "@jest/globals";
 import { parse } from "csv-parse/sync";
 import { openDirectory } from "../../../../lib/objects/directory.ts";
-import { FETCH_LIMITS } from "../../../../lib/sources/page-fetcher.ts";
+import { FETCH_LIMITS } from "../../../../lib/sources/paged-request.ts";
 import type { ExportFormat, ExportJob, ExportLimits, ExportProgress } from "../../../../services/export/job-spec.ts";
 import { EXPORT_LIMITS } from "../../../../services/export/job-spec.ts";
 import { runExportJob } from "../../../../services/export/job.ts";
