@@ -30,6 +30,7 @@ export async function openEmbedded(dataDir: string): Promise<Datastore> {
   const opening = await new Promise<Opening>((resolve, reject) => {
     worker.once("message", resolve);
     worker.once("error", reject);
+    worker.once("exit", () => reject(unavailable("the embedded store's thread has ended before it was open")));
   });
   if (!opening.opened) throw decodeError(opening.error);
   return new EmbeddedStore(worker);
@@ -90,7 +91,8 @@ class EmbeddedStore implements Datastore {
   #request(operation: Operation, collection: string, documents: Uint8Array[]): Promise<Uint8Array[]> {
     if (this.#failure) return Promise.reject(this.#failure);
     const bytes = documents.reduce((sum, document) => sum + document.length, 0);
-    if (this.#waiting.size >= MAX_WAITING || this.#waitingBytes + bytes > MAX_WAITING_BYTES) {
+    const tooMuch = this.#waitingBytes > 0 && this.#waitingBytes + bytes > MAX_WAITING_BYTES;
+    if (this.#waiting.size >= MAX_WAITING || tooMuch) {
       return Promise.reject(new LongshoreError("RESOURCE_EXHAUSTED", "too many requests wait for the embedded store"));
     }
     const id = (this.#lastId += 1);

@@ -3,6 +3,7 @@ import type { Document } from "mongodb";
 
 /** MongoDB's numbers of errors. */
 export const BAD_VALUE = 2;
+export const TOO_LARGE = 10334;
 export const DUPLICATE_KEY = 11000;
 
 /** One refused operation of an insertMany or a bulkWrite. */

@@ -90,7 +90,7 @@ export class EmbeddedCollection<T extends Document> implements Collection<T> {
   }
 
   async #bulk(operations: AnyBulkWriteOperation<T>[], ordered: boolean): Promise<Written> {
-    const [answer] = await this.#ask("bulk", [serialize({ operations, ordered })]);
+    const [answer] = await this.#ask("bulk", [serialize({ ordered }), ...operations.map(serialize)]);
     return deserialize(answer ?? new Uint8Array()) as Written;
   }
 

@@ -1,13 +1,17 @@
 /** Documents as bytes, as both sides of the embedded store's thread and its file hold them: BSON, the driver's own. */
 import type { Document } from "mongodb";
 import { BSON } from "mongodb";
+import { Refusal, TOO_LARGE } from "../refusal.ts";
 
 /** What was serialized here needs no check for UTF-8. */
 const READING = { promoteBuffers: true, validation: { utf8: false } } as const;
 
-/** Undefined fields are left out, as the driver is told to do too. */
+/** Undefined fields are left out, as the driver is told to do too. Throws where the document is too large. */
 export function serialize(document: Document): Uint8Array {
-  return BSON.serialize(document, { ignoreUndefined: true });
+  const bytes = BSON.serialize(document, { ignoreUndefined: true });
+  // What goes beyond its own buffer, of 17 MiB, the library cuts off without a word.
+  if (new DataView(bytes.buffer, bytes.byteOffset).getInt32(0, true) === bytes.length) return bytes;
+  throw new Refusal({ code: TOO_LARGE, message: "the document is larger than 16 MiB" });
 }
 
 export function deserialize<T extends Document = Document>(bytes: Uint8Array): T {

@@ -12,7 +12,8 @@ export function removeExpired(connection: Connection, table: Table, now: number)
 
 function removeBatch(connection: Connection, table: Table, index: Index, now: number): number {
   const [path] = Object.keys(index.key);
-  const column = path === undefined ? undefined : table.columnOf(path);
+  // A wild column still holds the keys of all single dates.
+  const column = table.columns.find((one) => one.path === path)?.name;
   if (index.expireAfterSeconds === undefined || column === undefined) return 0;
   const oldest = encodeKey(new Date(-8.64e15));
   const limit = encodeKey(new Date(now - index.expireAfterSeconds * 1_000));

@@ -21,7 +21,6 @@ interface Arguments {
   filter: Document;
   options: FindOptions & { upsert?: boolean; returnDocument?: "before" | "after" };
   ordered: boolean;
-  operations: AnyBulkWriteOperation<Document>[];
   update: Document;
   indexes?: IndexDescription[];
   cursor: number;
@@ -40,7 +39,7 @@ export class Requests {
 
   write(operation: Operation, collection: string, documents: Uint8Array[]): Uint8Array[] {
     const [head, ...rest] = documents;
-    const { indexes, ordered, operations, filter, update, options } = deserialize<Arguments>(head ?? EMPTY);
+    const { indexes, ordered, filter, update, options } = deserialize<Arguments>(head ?? EMPTY);
     if (operation === "declare") {
       this.#catalog.declare(collection, indexes);
       return [];
@@ -48,7 +47,10 @@ export class Requests {
     const table = this.#catalog.table(collection);
     const writer = new Writer(this.#connection, table);
     if (operation === "insert") return [serialize({ writeErrors: writer.insert(rest, ordered) })];
-    if (operation === "bulk") return [serialize(writer.bulk(operations, ordered))];
+    if (operation === "bulk") {
+      const operations = rest.map((bytes) => deserialize<AnyBulkWriteOperation<Document>>(bytes));
+      return [serialize(writer.bulk(operations, ordered))];
+    }
     const { before, after } = writer.modify(filter, update, options);
     const bytes = options.returnDocument === "after" ? after : before;
     const project = compileProjection(options.projection);

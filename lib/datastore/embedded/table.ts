@@ -7,10 +7,9 @@ import type { Sort } from "../datastore.ts";
 import type { Key } from "./index-key.ts";
 import { encodeKey, keyAt, NULL_KEY, sameKey } from "./index-key.ts";
 import type { Fact } from "./narrowing.ts";
-import { BAD_VALUE, DUPLICATE_KEY, Refusal } from "../refusal.ts";
+import { BAD_VALUE, DUPLICATE_KEY, Refusal, TOO_LARGE } from "../refusal.ts";
 
 const UNIQUE_VIOLATIONS = new Set([1555, 2067]);
-const TOO_LARGE = 10334;
 /** MongoDB's limit for a document. */
 const MAX_DOCUMENT_BYTES = 16 * 1024 * 1024;
 
@@ -141,6 +140,13 @@ export class Table {
       return NULL_KEY;
     });
     return { keys, wild };
+  }
+
+  /** Takes from the file which columns are wild, after a write was undone that may have marked some. */
+  rereadWild(): void {
+    const sql = "SELECT path FROM paths WHERE collection = ? AND wild = 1";
+    const wild = new Set(this.#connection.rows(sql, [this.collection]).map(([path]) => path));
+    for (const column of this.columns) column.wild = wild.has(column.path);
   }
 
   /** After the write that brought the value, so that a refused one leaves no trace. */

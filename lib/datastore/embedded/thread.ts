@@ -14,7 +14,10 @@ import type { Answer, Message, Opening, Request } from "./wire.ts";
 import { documentsOf, encodeError, Packing } from "./wire.ts";
 
 const MAX_GROUP = 1_000;
+/** Of what a group brings, and of what it is answered. */
 const MAX_GROUP_BYTES = 32 * 1024 * 1024;
+/** A group commits after so long, whatever else waits. */
+const GROUP_MS = 100;
 /** A log of this size ends the oldest snapshot, which keeps it from shrinking. */
 const MAX_LOG_BYTES = 1024 * 1024 * 1024;
 const UPKEEP_MS = 1_000;
@@ -104,18 +107,35 @@ class StoreThread {
     const { connection } = this.#file;
     const outcomes = new Map<Pending, Outcome>();
     try {
-      for (const pending of group) outcomes.set(pending, this.#perform(pending));
+      this.#performAll(group, outcomes);
       if (connection.inTransaction) connection.run("COMMIT");
     } catch (error) {
       this.#rollBack();
       const failure = encodeError(storageError(error));
-      for (const pending of group) {
+      for (const pending of outcomes.keys()) {
         // What was read may have been what is now undone.
         const written = isWrite(pending.request.operation);
         outcomes.set(pending, written ? { failed: true, documents: [failure] } : this.#readAgain(pending));
       }
     }
     for (const [pending, outcome] of outcomes) this.#answer(pending, outcome);
+  }
+
+  /** Does the requests one by one; those that it does not come to go back to the inbox. */
+  #performAll(group: readonly Pending[], outcomes: Map<Pending, Outcome>): void {
+    const end = performance.now() + GROUP_MS;
+    let answered = 0;
+    try {
+      for (const pending of group) {
+        if (outcomes.size > 0 && (performance.now() > end || answered > MAX_GROUP_BYTES)) return;
+        outcomes.set(pending, UNDONE);
+        const outcome = this.#perform(pending);
+        outcomes.set(pending, outcome);
+        for (const document of outcome.documents ?? []) answered += document.length;
+      }
+    } finally {
+      this.#inbox.unshift(...group.slice(outcomes.size));
+    }
   }
 
   /** Does one request of a group. Throws only what fails the group. */
@@ -129,7 +149,7 @@ class StoreThread {
       return { failed: false, documents };
     } catch (error) {
       if (isStorageFailure(error)) throw error;
-      if (operation === "declare") this.#catalog.reload();
+      if (isWrite(operation)) this.#catalog.reload();
       return { failed: true, documents: [encodeError(error)] };
     }
   }
@@ -188,6 +208,9 @@ class StoreThread {
     if (more) this.#expiryAt = Date.now();
   }
 }
+
+/** Stands for a request on which the group failed. */
+const UNDONE: Outcome = { failed: true, documents: [] };
 
 interface Outcome {
   failed: boolean;

@@ -80,14 +80,23 @@ export class Writer {
     } else if ("updateOne" in operation) {
       this.#update(changeOf(operation.updateOne), false, written);
     } else if ("updateMany" in operation) {
-      const change = changeOf(operation.updateMany);
-      this.#connection.atomically(() => this.#update(change, true, written));
+      this.#updateMany(changeOf(operation.updateMany), written);
     } else if ("replaceOne" in operation) {
       this.#update(replacementOf(operation.replaceOne), false, written);
     } else if ("deleteOne" in operation) {
       written.deletedCount += this.#delete(operation.deleteOne.filter, false);
     } else {
       written.deletedCount += this.#delete(operation.deleteMany.filter, true);
+    }
+  }
+
+  /** All or, where one of them is refused, none. */
+  #updateMany(change: Change, written: Written): void {
+    try {
+      this.#connection.atomically(() => this.#update(change, true, written));
+    } catch (error) {
+      if (this.#connection.inTransaction) this.#table.rereadWild();
+      throw error;
     }
   }
 

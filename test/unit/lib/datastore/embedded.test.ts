@@ -232,6 +232,21 @@ describe("the thread", () => {
     await expect(store?.ping()).rejects.toMatchObject({ type: "UNAVAILABLE" });
   });
 
+  test("refuses a document that is too large, and keeps one that is nearly so", async () => {
+    const items = await opened();
+    const text = "x".repeat(16 * 1024 * 1024 - 1_000);
+    await expect(items.insertOne({ _id: 1, text: text + text })).rejects.toThrow("16 MiB");
+    await expect(items.insertOne({ _id: 1, text: `${text}${"x".repeat(1_000)}` })).rejects.toThrow("16 MiB");
+    await items.bulkWrite([
+      { insertOne: { document: { _id: 1, text } } },
+      { insertOne: { document: { _id: 2, text } } },
+    ]);
+    expect((await items.find({}).toArray()).map((item) => (item.text as string).length)).toEqual([
+      text.length,
+      text.length,
+    ]);
+  });
+
   test("refuses more requests than it may hold", async () => {
     const items = await opened();
     const asked = Array.from({ length: 50_001 }, () => items.countDocuments({}));
@@ -318,6 +333,20 @@ describe("indexes", () => {
     const again = await opened([{ name: "tag", key: { tag: 1 } }]);
     expect((await again.explain({ tag: "a" })).index).toBeNull();
     expect(await again.countDocuments({ tag: "a" })).toBe(2);
+  });
+
+  test("are not used for an array even where the first write that brought one was undone", async () => {
+    const indexes: IndexDescription[] = [
+      { name: "tag", key: { tag: 1 } },
+      { name: "u", key: { u: 1 }, unique: true, partialFilterExpression: { u: { $gt: 0 } } },
+    ];
+    const items = await opened(indexes);
+    await items.insertMany(numbered(3));
+    await expect(items.updateMany({}, { $set: { tag: ["a"], u: 1 } })).rejects.toMatchObject({ code: 11000 });
+    await items.updateOne({ _id: 1 }, { $set: { tag: ["a"] } });
+    await store?.close();
+    const again = await opened(indexes);
+    expect(await again.find({ tag: "a" }).toArray()).toHaveLength(1);
   });
 
   test("are filled, changed and dropped as they are declared", async () => {
