@@ -1,5 +1,6 @@
 import { invalidArgument } from "../../lib/errors.ts";
 import type { ObjectStore } from "../../lib/objects/object-store.ts";
+import { untilAborted } from "../../lib/objects/until-aborted.ts";
 import { openHttp } from "../../lib/sources/http.ts";
 import type { RowSource } from "../../lib/sources/row-source.ts";
 import { openRows } from "../../lib/sources/rows.ts";
@@ -26,7 +27,7 @@ export async function exportTable(
   { signal, onProgress }: PipelineOptions,
 ): Promise<ExportResult & { etag: string }> {
   const { format } = job;
-  if (format.rowsPerFile !== undefined && !format.zip) throw invalidArgument("rows_per_file", "needs a zip");
+  checkSplit(format);
   const source = await openSource(job, store, signal);
   const cursor = new RowCursor(source.batches);
   const losses = { unmappable: 0, truncated: 0 };
@@ -47,9 +48,19 @@ export async function exportTable(
   }
 }
 
+function checkSplit({ rowsPerFile, zip }: ExportFormat): void {
+  if (rowsPerFile === undefined) return;
+  if (!zip) throw invalidArgument("rows_per_file", "needs a zip");
+  if (!Number.isSafeInteger(rowsPerFile) || rowsPerFile < 1)
+    throw invalidArgument("rows_per_file", "must be 1 or more");
+}
+
 async function openSource(job: ExportJob, store: ObjectStore, signal: AbortSignal): Promise<RowSource> {
   const { source, limits, outbound } = job;
-  if (source.kind === "rows") return openRows((await store.get(source.object)).stream, limits.maxRowsBytes);
+  if (source.kind === "rows") {
+    const { stream } = await store.get(source.object);
+    return openRows(untilAborted(stream, signal), limits.maxRowsBytes);
+  }
   const { connections } = source;
   return openHttp(source, { outbound, connections, limits: limits.fetch, maxPages: limits.maxPages, signal });
 }
