@@ -3,6 +3,7 @@ import { randomUUID } from "node:crypto";
 import { Metadata } from "@grpc/grpc-js";
 import type { ServerSurfaceCall } from "@grpc/grpc-js/build/src/server-call.js";
 import type { CallingOptions, ServiceBroker } from "moleculer";
+import { CallScope } from "../../lib/call-scope.ts";
 import { LongshoreError } from "../../lib/errors.ts";
 import { identify } from "./request-identity.ts";
 
@@ -29,7 +30,8 @@ export class Rpc {
   finished = false;
   readonly #broker: ServiceBroker;
   readonly #call: ServerSurfaceCall;
-  readonly #abort = new AbortController();
+  /** Not an AbortController of its own, to whose signal each call would have to listen. */
+  readonly #scope = new CallScope();
   readonly #grpc: Record<string, string>;
   readonly #traceparent: string;
   #streamId: string | undefined;
@@ -39,7 +41,7 @@ export class Rpc {
   constructor(call: ServerSurfaceCall, broker: ServiceBroker) {
     this.#call = call;
     this.#broker = broker;
-    this.signal = this.#abort.signal;
+    this.signal = this.#scope.signal;
     this.#grpc = readMetadata(call.metadata);
     const { requestId, traceparent } = identify((name) => this.#grpc[name]);
     this.requestId = requestId;
@@ -60,7 +62,7 @@ export class Rpc {
 
   /** Ends the calls that are under way. */
   abort(reason: LongshoreError): void {
-    this.#abort.abort(reason);
+    this.#scope.abort(reason);
   }
 
   /** Calls an action on the RPC's behalf; for a message of a stream, `stream` says what the action must know of it. */
