@@ -9,6 +9,7 @@ import { ServiceBroker, type ServiceSchema } from "moleculer";
 import { loadConfig, type Config } from "../lib/config.ts";
 import { loadServices } from "../lib/service-files.ts";
 import { brokerOptions } from "../moleculer.config.ts";
+import { NODE_FLAGS, START } from "../scripts/node-flags.ts";
 
 export interface TestNode {
   broker: ServiceBroker;
@@ -98,7 +99,7 @@ export async function launchNode(
   env: Record<string, string> = {},
 ): Promise<Omit<SpawnedNode, "http" | "grpc"> & { ready: Promise<string> }> {
   const directory = await mkdtemp(join(tmpdir(), "longshore-test-"));
-  const child = spawn(process.execPath, [join(import.meta.dirname, "..", "scripts", "start.ts")], {
+  const child = spawn(process.execPath, [...NODE_FLAGS, START], {
     cwd: directory,
     env: { PATH: process.env.PATH, HOME: process.env.HOME, HTTP_PORT: "0", GRPC_PORT: "0", ...env },
     stdio: ["ignore", "pipe", "pipe"],

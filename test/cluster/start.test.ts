@@ -44,7 +44,7 @@ async function holdRequest(node: SpawnedNode): Promise<Socket> {
   return socket;
 }
 
-test("a node says where it is when it serves there, within 5 s and 250 MB", async () => {
+test("a node says where it is when it serves there, within 5 s and 150 MB", async () => {
   const begin = performance.now();
   const node = await start();
   expect(performance.now() - begin).toBeLessThan(5_000);
@@ -53,7 +53,7 @@ test("a node says where it is when it serves there, within 5 s and 250 MB", asyn
   ]);
   expect((await fetch(`${node.http}/health/ready`)).status).toBe(200);
   const status = await readFile(`/proc/${node.process.pid}/status`, "utf8");
-  expect(Number(/VmRSS:\s+(\d+)/.exec(status)?.[1]) / 1024).toBeLessThan(250);
+  expect(Number(/VmRSS:\s+(\d+)/.exec(status)?.[1]) / 1024).toBeLessThan(150);
 });
 
 test("a node ends well on SIGTERM and on SIGINT", async () => {

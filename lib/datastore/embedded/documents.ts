@@ -1,6 +1,6 @@
 /** Documents as bytes, as both sides of the embedded store's thread and its file hold them: BSON, the driver's own. */
 import type { Document } from "mongodb";
-import { BSON } from "mongodb";
+import * as BSON from "bson";
 import { Refusal, TOO_LARGE } from "../refusal.ts";
 
 /** What was serialized here needs no check for UTF-8. */
