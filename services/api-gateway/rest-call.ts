@@ -3,6 +3,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { GatewayResponse, IncomingRequest } from "moleculer-web";
 import { LongshoreError } from "../../lib/errors.ts";
 import type { ObjectStore } from "../../lib/objects/object-store.ts";
+import type { RestOptions } from "../../lib/rest-options.ts";
 import { sendEvents } from "./event-response.ts";
 import { readBody, readJsonBody } from "./json-body.ts";
 import type { StoredBody } from "./object-body.ts";
@@ -10,7 +11,7 @@ import { storeBody } from "./object-body.ts";
 import type { ServedObject } from "./object-response.ts";
 import { sendObject } from "./object-response.ts";
 import { sendError } from "./rest-errors.ts";
-import type { RestOptions, RestRoute } from "./rest-routes.ts";
+import type { RestRoute } from "./rest-routes.ts";
 
 const DEFAULT_LIMIT = 4 * 1024 * 1024;
 /** What is left of a refused body is read so long, for the client to get to the answer. */

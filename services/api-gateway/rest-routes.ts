@@ -1,39 +1,7 @@
 /** The REST routes that actions declare, as path patterns in the order in which they are tried. */
+import type { RestOptions } from "../../lib/rest-options.ts";
 import type { ErrorTemplate } from "../../mixins/grpc.mixin.ts";
 import type { OfferedService } from "./offered-services.ts";
-
-/** What an action says of its REST path. */
-export interface RestOptions {
-  /** `POST /v1/queues/tasks/{ID}:cancel`; `{name=**}` takes the rest of a path, slashes included. */
-  path: string;
-  /**
-   * What becomes of the body: `json` (the default) merges into the parameters; `bytes` is the parameter `body`, with
-   * `contentType`; `object` goes to the object store, and the parameter `object` tells where: a `StoredBody`.
-   */
-  body?: "json" | "bytes" | "object";
-  /** Bytes of the body at most; 4 MiB by default. */
-  limit?: number;
-  /** With `object`: full name of an action that is asked before the body is read, and refuses by throwing. */
-  check?: string;
-  /** Headers that the action needs, in lower case: it finds those that are there in `ctx.meta.headers`. */
-  headers?: string[];
-  /**
-   * What the answer is: `json` (the default; a Buffer goes out as it is); `object`: the action names a `ServedObject`;
-   * `events`: it is pulled for pages of server-sent events, as for a server stream of gRPC.
-   */
-  response?: "json" | "object" | "events";
-}
-
-declare module "moleculer-web" {
-  // What an action may say in its `rest`: the type that moleculer-web gives it knows nothing of ours.
-  interface RestSchema {
-    body?: RestOptions["body"];
-    limit?: number;
-    check?: string;
-    headers?: string[];
-    response?: RestOptions["response"];
-  }
-}
 
 export type RestDeclaration = string | RestOptions;
 

@@ -10,6 +10,7 @@ import type { ObjectStore } from "../../lib/objects/object-store.ts";
 import { openObjects } from "../../lib/objects/open.ts";
 import { objectsPlace } from "../../lib/objects/place.ts";
 import { signPath, verifyPath } from "../../lib/objects/signed-url.ts";
+import { rest } from "../../lib/rest-options.ts";
 import { signingKey } from "../../lib/signing-key.ts";
 import type { OutboundPolicy } from "../../lib/sources/outbound.ts";
 import { EXT_TYPES } from "../../lib/tabular/ext-type.ts";
@@ -83,7 +84,7 @@ const exportService: ServiceSchema<object, object, object, This> = {
 
     /** The gateway has put the body into the object store: it is too large to travel. */
     submitRaw: {
-      rest: { path: "POST /v1/export/raw", body: "object", limit: RAW_LIMIT },
+      rest: rest({ path: "POST /v1/export/raw", body: "object", limit: RAW_LIMIT }),
       timeout: 60_000,
       async handler(this: This, ctx: Context<{ object: { key: string } }>) {
         const body = ctx.params.object.key;
@@ -134,7 +135,7 @@ const exportService: ServiceSchema<object, object, object, This> = {
 
     /** Checks the link and says which object it stands for; the gateway sends that. */
     download: {
-      rest: { path: "GET /v1/down/{name=**}", response: "object" },
+      rest: rest({ path: "GET /v1/down/{name=**}", response: "object" }),
       async handler(this: This, ctx: Context<{ name: string; expires?: string; signature?: string }>) {
         const { name, ...query } = ctx.params;
         const state = verifyPath(downPath(name), query, this.signingKey);

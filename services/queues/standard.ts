@@ -4,6 +4,7 @@
  */
 import type { ActionSchema, Context, Service } from "moleculer";
 import { invalidArgument, notFound } from "../../lib/errors.ts";
+import { rest } from "../../lib/rest-options.ts";
 import { signalOf } from "../../middlewares/cancellation.ts";
 import type { QueuesService } from "./queues.service.ts";
 import type { ReportState, Task } from "./task.ts";
@@ -115,7 +116,7 @@ export const standardActions = {
 
   /** One report; the gateway calls it for each message of the stream. */
   "standard.reportTaskResult": {
-    rest: { path: "POST /v1/queues/tasks/{ID}:report", headers: ["x-worker-id"] },
+    rest: rest({ path: "POST /v1/queues/tasks/{ID}:report", headers: ["x-worker-id"] }),
     async handler(this: This, ctx: StandardContext) {
       const id = readID(ctx.params.ID);
       const said = readReport(ctx);
@@ -128,7 +129,7 @@ export const standardActions = {
   },
 
   "standard.releaseTask": {
-    rest: { path: "POST /v1/queues/tasks/{ID}:release", headers: ["x-worker-id"] },
+    rest: rest({ path: "POST /v1/queues/tasks/{ID}:release", headers: ["x-worker-id"] }),
     async handler(this: This, ctx: StandardContext) {
       const id = readID(ctx.params.ID);
       const worker = workerOf(ctx);
@@ -142,7 +143,7 @@ export const standardActions = {
 
   /** Long poll: answers when there is a task, or nothing after `wait` seconds. */
   "standard.receiveTasks": {
-    rest: { path: "POST /v1/queues/channels/{Channel}:receive", headers: ["x-worker-id"] },
+    rest: rest({ path: "POST /v1/queues/channels/{Channel}:receive", headers: ["x-worker-id"] }),
     timeout: 0,
     bulkhead: { enabled: false },
     async handler(this: This, ctx: StandardContext) {

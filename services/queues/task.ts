@@ -115,7 +115,6 @@ export function publicState(state: TaskState): "WAITING" | "PROCEEDING" | EndSta
 export function checkChannel(field: string, channel: string): void {
   if (channel === "") throw invalidArgument(field, "must not be empty");
   if ([...channel].length > 128) throw invalidArgument(field, "must be at most 128 characters");
-  // eslint-disable-next-line no-control-regex -- control characters are what is looked for
   if (/[\u0000-\u001f\u007f-\u009f:/]/.test(channel) || !channel.isWellFormed()) {
     throw invalidArgument(field, 'must hold no control character, ":" or "/"');
   }
