@@ -81,12 +81,13 @@ export class Rpc {
     }
   }
 
-  /** Tells the service that the stream is over; outlives the RPC, so it takes no signal and no deadline. */
-  async close(action: string, reason: "completed" | "broken"): Promise<void> {
+  /** Tells the service that the stream is over; may outlive the RPC, so it takes no deadline. */
+  async close(action: string, reason: "completed" | "broken", signal?: AbortSignal): Promise<void> {
     const meta = { grpc: this.#grpc, traceparent: this.#traceparent, stream: { id: this.streamId } };
     try {
-      await this.#broker.call(action, { id: this.streamId, reason }, { meta, requestID: this.requestId });
+      await this.#broker.call(action, { id: this.streamId, reason }, { meta, requestID: this.requestId, signal });
     } catch (error) {
+      if (signal?.aborted) return;
       this.#broker.logger.warn(`${action} did not learn that stream ${this.streamId} ended (${reason})`, error);
     }
   }

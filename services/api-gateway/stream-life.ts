@@ -24,7 +24,11 @@ type WritableCall = ServerSurfaceCall & Writable & { end(trailers?: Metadata): v
 export class StreamLife {
   readonly rpc: Rpc;
   readonly #call: WritableCall;
+  readonly #method: ServedMethod;
+  /** Aborted when the RPC is over. */
+  readonly #over = new AbortController();
   #draining = false;
+  #told = false;
   #failed = false;
   #ended = false;
   #written = false;
@@ -32,6 +36,7 @@ export class StreamLife {
   /** `drain` is called when the node begins to stop: the handler brings its stream to an end. */
   constructor(call: WritableCall, method: ServedMethod, scope: GatewayScope, drain: () => void) {
     this.#call = call;
+    this.#method = method;
     this.rpc = new Rpc(call, scope.broker);
     const onDrain = (): void => {
       this.#draining = true;
@@ -43,14 +48,20 @@ export class StreamLife {
     // grpc-js says this at the end of every RPC, good or bad.
     call.once("cancelled", () => {
       this.#ended = true;
+      this.#over.abort();
       scope.draining.removeEventListener("abort", onDrain);
-      if (method.close) void this.rpc.close(method.close, this.#written && !this.#failed ? "completed" : "broken");
+      void this.#tell(this.#written && !this.#failed ? "completed" : "broken");
     });
   }
 
-  /** Ends the stream after what has been written: with OK, or where the node stops with UNAVAILABLE. */
+  /**
+   * Ends the stream after what has been written: with OK, or where the node stops with UNAVAILABLE. A service that wants to
+   * know of it is told before and may keep the stream for what is still out; when the client goes, it learns that.
+   */
   async end(): Promise<void> {
     await afterReset();
+    if (this.#ended) return;
+    if (!this.#draining) await this.#tell("completed");
     if (this.#ended) return;
     this.#ended = true;
     this.rpc.finished = true;
@@ -75,6 +86,15 @@ export class StreamLife {
   /** Resolves when the client keeps up again; rejects when the stream is over. */
   async drained(): Promise<void> {
     await once(this.#call, "drain", { signal: this.rpc.signal });
+  }
+
+  async #tell(reason: "completed" | "broken"): Promise<void> {
+    const { close } = this.#method;
+    if (!close || this.#told) return;
+    this.#told = true;
+    // Once the RPC is over there is nobody to wait for, but the service must still hear of it.
+    const signal = this.#over.signal.aborted ? undefined : this.#over.signal;
+    await this.rpc.close(close, reason, signal);
   }
 
   #endWith(error: unknown): void {

@@ -210,6 +210,22 @@ onEveryTopology("standard.Queues", (start) => {
     await ended;
   });
 
+  test("a half-closed stream that goes before its worker has reported gives the task back, nothing lost", async () => {
+    const name = channel();
+    const { ID } = await client.create({ Channel: name });
+    for (let round = 0; round < 6; round += 1) {
+      const { stream, task } = await receiveOne(name, {}, 3_600);
+      expect(task.ID).toBe(ID);
+      stream.end();
+      // The server has seen the end when it answers a later call on the same connection.
+      await client.byHash(task.HashCode);
+      stream.cancel();
+    }
+    const { stream } = await receiveOne(name);
+    expect((await client.report({ ID, State: SUCCESS })).State).toBe("200");
+    stream.cancel();
+  });
+
   test("a lease that runs out gives the task to the next, and the late report is refused", async () => {
     const name = channel();
     const { ID } = await client.create({ Channel: name });
