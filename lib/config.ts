@@ -2,13 +2,13 @@
 import { readFileSync } from "node:fs";
 import { parseEnv } from "node:util";
 import type { BrokerOptions } from "moleculer";
+import type { z } from "zod";
 import { failedPrecondition } from "./errors.ts";
 import { MASK, maskUrls } from "./secrets.ts";
 import { foreignNames } from "./setting-names.ts";
-import { SettingProblem } from "./setting-readers.ts";
 import { SETTINGS, type Setting } from "./settings.ts";
 
-type Value<S extends Setting> = ReturnType<S["read"]> | (S["default"] extends string ? never : undefined);
+type Value<S extends Setting> = z.output<S["schema"]> | (S["default"] extends string ? never : undefined);
 
 /** Every setting by its name in the program. Durations are milliseconds, but days where the name says so. */
 export type Config = Readonly<{ [K in keyof typeof SETTINGS]: Value<(typeof SETTINGS)[K]> }>;
@@ -84,13 +84,10 @@ export function readEnvFile(): Environment {
 function read(setting: Setting, env: Environment): unknown {
   const given = env[setting.variable] || setting.default;
   if (given === undefined) return undefined;
-  try {
-    return setting.read(given);
-  } catch (error) {
-    if (!(error instanceof SettingProblem)) throw error;
-    const shown = setting.secret ? "" : `, not ${JSON.stringify(given)}`;
-    throw failedPrecondition(`${setting.variable} ${error.message}${shown}`);
-  }
+  const result = setting.schema.safeParse(given);
+  if (result.success) return result.data;
+  const shown = setting.secret ? "" : `, not ${JSON.stringify(given)}`;
+  throw failedPrecondition(`${setting.variable} ${result.error.issues[0]?.message}${shown}`);
 }
 
 function checkTogether(config: Config): void {

@@ -3,6 +3,7 @@
  * are whole seconds in the environment (days where the name says so) and milliseconds in the program.
  */
 import { hostname } from "node:os";
+import type { z } from "zod";
 import {
   flag,
   httpUrl,
@@ -15,14 +16,13 @@ import {
   secret,
   subjectToken,
   text,
-  type Read,
-} from "./setting-readers.ts";
+} from "./setting-schemas.ts";
 
 /** One environment variable. Without a default it may be unset. */
 export interface Setting {
   variable: string;
   default: string | undefined;
-  read: Read<unknown>;
+  schema: z.ZodType<unknown, string>;
   meaning: string;
   /** What stands for the default in `.env.example` and `npm run config`, where it is made at run time. */
   shown?: string;
@@ -43,128 +43,128 @@ export const SETTINGS = {
   host: {
     variable: "HOST",
     default: "127.0.0.1",
-    read: text,
+    schema: text,
     meaning: "The address that HTTP and gRPC listen on.",
   },
   httpPort: {
     variable: "HTTP_PORT",
     default: "3000",
-    read: port,
+    schema: port,
     meaning: "The port of REST and the console; 0 takes a free one.",
   },
   grpcPort: {
     variable: "GRPC_PORT",
     default: "50051",
-    read: port,
+    schema: port,
     meaning: "The port of gRPC; 0 takes a free one.",
   },
   grpcTlsCert: {
     variable: "GRPC_TLS_CERT",
     default: undefined,
-    read: text,
+    schema: text,
     meaning: "PEM file of the gRPC server's certificate chain; turns TLS on.",
   },
   grpcTlsKey: {
     variable: "GRPC_TLS_KEY",
     default: undefined,
-    read: text,
+    schema: text,
     meaning: "PEM file of the gRPC server's private key.",
   },
   grpcTlsCa: {
     variable: "GRPC_TLS_CA",
     default: undefined,
-    read: text,
+    schema: text,
     meaning: "PEM file of the authority that gRPC clients' certificates must come from; turns mTLS on.",
   },
   allowUnauthenticated: {
     variable: "ALLOW_UNAUTHENTICATED",
     default: "false",
-    read: flag,
+    schema: flag,
     meaning:
       "Lets HOST be beyond loopback although nobody has to authenticate: only behind a proxy or network that decides who may call.",
   },
   services: {
     variable: "SERVICES",
     default: undefined,
-    read: nameList,
+    schema: nameList,
     meaning: "The services that this node runs, separated by commas: queues,export.",
     shown: "all",
   },
   natsUrl: {
     variable: "NATS_URL",
     default: undefined,
-    read: natsUrls,
+    schema: natsUrls,
     meaning: "NATS servers that join the nodes, separated by commas; unset: one process. Needs MONGODB_URI.",
     secret: "url",
   },
   namespace: {
     variable: "NAMESPACE",
     default: "longshore",
-    read: subjectToken,
+    schema: subjectToken,
     meaning: "Nodes of one namespace on one NATS see each other.",
   },
   nodeId: {
     variable: "NODE_ID",
     default: defaultNodeId(),
-    read: subjectToken,
+    schema: subjectToken,
     meaning: "The node's name, unique in its namespace.",
     shown: "host name and process id",
   },
   mongodbUri: {
     variable: "MONGODB_URI",
     default: undefined,
-    read: mongodbUri,
+    schema: mongodbUri,
     meaning: "MongoDB with the database's name; unset: the embedded store under DATA_DIR.",
     secret: "url",
   },
   dataDir: {
     variable: "DATA_DIR",
     default: "./data",
-    read: text,
+    schema: text,
     meaning: "The directory of the embedded store, of local objects and of the signing key.",
   },
   s3Endpoint: {
     variable: "S3_ENDPOINT",
     default: undefined,
-    read: httpUrl,
+    schema: httpUrl,
     meaning: "Objects go to this S3; unset: to a directory under DATA_DIR.",
   },
   s3Bucket: {
     variable: "S3_BUCKET",
     default: undefined,
-    read: text,
+    schema: text,
     meaning: "The bucket, which must exist.",
   },
   s3Region: {
     variable: "S3_REGION",
     default: undefined,
-    read: text,
+    schema: text,
     meaning: "The bucket's region; unset: us-east-1.",
   },
   s3AccessKeyId: {
     variable: "S3_ACCESS_KEY_ID",
     default: undefined,
-    read: text,
+    schema: text,
     meaning: "Who signs the requests to S3.",
   },
   s3SecretAccessKey: {
     variable: "S3_SECRET_ACCESS_KEY",
     default: undefined,
-    read: text,
+    schema: text,
     meaning: "The key that signs the requests to S3.",
     secret: "value",
   },
   publicUrl: {
     variable: "PUBLIC_URL",
     default: undefined,
-    read: httpUrl,
+    schema: httpUrl,
     meaning: "How links point back at the gateway: https://files.example.com.",
     shown: "from HOST and HTTP_PORT",
   },
   signingKey: {
     variable: "SIGNING_KEY",
     default: undefined,
-    read: secret,
+    schema: secret,
     meaning: "The secret behind download links, the same on every node.",
     shown: "made once and kept in DATA_DIR/signing.key",
     secret: "value",
@@ -172,76 +172,76 @@ export const SETTINGS = {
   downloadTtl: {
     variable: "DOWNLOAD_TTL",
     default: String(7 * DAY),
-    read: seconds(60, YEAR),
+    schema: seconds(60, YEAR),
     meaning: "How long a download link is good, in seconds; as long as its file is kept.",
   },
   fileRetentionDays: {
     variable: "FILE_RETENTION_DAYS",
     default: "7",
-    read: integer(1, 3650),
+    schema: integer(1, 3650),
     meaning: "How long a finished export's file is kept, in days.",
   },
   taskRetentionDays: {
     variable: "TASK_RETENTION_DAYS",
     default: "30",
-    read: integer(1, 3650),
+    schema: integer(1, 3650),
     meaning: "How long an ended task is kept, in days.",
   },
   maxLost: {
     variable: "MAX_LOST",
     default: "5",
-    read: integer(1, 1000),
+    schema: integer(1, 1000),
     meaning: "How many workers may vanish with a task before it fails for good.",
   },
   exportConcurrency: {
     variable: "EXPORT_CONCURRENCY",
     default: "2",
-    read: integer(1, 64),
+    schema: integer(1, 64),
     meaning: "How many exports this node runs at a time.",
   },
   exportMaxConn: {
     variable: "EXPORT_MAX_CONN",
     default: "32",
-    read: integer(1, 1000),
+    schema: integer(1, 1000),
     meaning: "How many connections one export may open to the HTTP source it reads.",
   },
   exportCallbackSecret: {
     variable: "EXPORT_CALLBACK_SECRET",
     default: undefined,
-    read: secret,
+    schema: secret,
     meaning: "Signs callbacks, so that their receivers can tell whom they are from; unset: they are not signed.",
     secret: "value",
   },
   exportTimestampWindow: {
     variable: "EXPORT_TIMESTAMP_WINDOW",
     default: "0",
-    read: seconds(0, DAY),
+    schema: seconds(0, DAY),
     meaning: "How old an export request's timestamp may be, in seconds; 0 accepts any.",
   },
   requestTimeout: {
     variable: "REQUEST_TIMEOUT",
     default: "10",
-    read: seconds(1, 3600),
+    schema: seconds(1, 3600),
     meaning:
       "How long a call without a deadline of its own may take, in seconds: longer than a slow store's answer, shorter than a person waits.",
   },
   stopTimeout: {
     variable: "STOP_TIMEOUT",
     default: "30",
-    read: seconds(1, 3600),
+    schema: seconds(1, 3600),
     meaning:
       "How long a stopping node may finish what it began, in seconds; less than what the process manager allows.",
   },
   logLevel: {
     variable: "LOG_LEVEL",
     default: "info",
-    read: oneOf("fatal", "error", "warn", "info", "debug", "trace"),
+    schema: oneOf("fatal", "error", "warn", "info", "debug", "trace"),
     meaning: "The least that is logged.",
   },
   logFormat: {
     variable: "LOG_FORMAT",
     default: process.stderr.isTTY ? "pretty" : "json",
-    read: oneOf("json", "pretty"),
+    schema: oneOf("json", "pretty"),
     meaning: "Log lines as JSON or for people.",
     shown: "pretty on a terminal, else json",
   },
