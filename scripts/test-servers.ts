@@ -14,6 +14,7 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
   });
 }
 
+void run.loss.then((what) => console.error(what));
 const { addresses, missing } = await startServers(run);
 for (const { name, howToGet } of missing) console.error(`${name} is missing: ${howToGet}`);
 for (const [variable, address] of Object.entries(addresses)) console.log(`export ${variable}='${address}'`);

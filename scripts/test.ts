@@ -54,9 +54,10 @@ async function runJest(addresses: Record<string, string>): Promise<{ ok: boolean
   let counts: TestCounts = { passed: 0, failed: 0, skipped: 0 };
   let problem: string | undefined;
   const giveUp = (why: string) => {
-    problem = why;
+    problem ??= why;
     void stopGroup(child);
   };
+  void run.loss.then(giveUp);
   let limit = setTimeout(giveUp, runLimitMs, `the tests took longer than ${runLimitMs / 60_000} minutes`);
   child.on("message", (message) => {
     counts = message as TestCounts;

@@ -8,6 +8,7 @@ import { setTimeout as delay } from "node:timers/promises";
 const startLimitMs = 60_000;
 const stopLimitMs = 5_000;
 const outputLimit = 8_192;
+const lastLinesLimit = 15;
 
 /**
  * Reads the process groups of the run from its standard input. The end of that input is the end of the run, also
@@ -32,6 +33,8 @@ export interface ServerCommand {
   env?: NodeJS.ProcessEnv;
   /** What the server prints when it takes connections. */
   ready: RegExp;
+  /** What it prints when it is about to crash; that may take it long, and a part of it may work on meanwhile. */
+  fatal?: RegExp;
 }
 
 /** One run's servers: a temporary directory and the processes in it, none of which outlives this process. */
@@ -39,7 +42,15 @@ export class Run {
   readonly directory: string;
   readonly #watcher: ChildProcess;
   readonly #children: ChildProcess[] = [];
+  /** The end of what each server printed, by its name. */
+  readonly #outputs = new Map<string, string>();
+  readonly #loss = Promise.withResolvers<string>();
+  readonly #stopping = new AbortController();
   #stopped: Promise<void> | undefined;
+  /** Settles when a server does not serve any more though the run goes on: what happened, and its last lines. */
+  readonly loss = this.#loss.promise;
+  /** Aborted when the run ends. */
+  readonly signal = this.#stopping.signal;
 
   constructor() {
     this.directory = mkdtempSync(path.join(tmpdir(), "longshore-test-"));
@@ -67,8 +78,8 @@ export class Run {
   }
 
   /** Starts a server and waits until it is ready; throws with the end of its output where it is not. */
-  async start(name: string, { command, args, env, ready }: ServerCommand, user?: UnixUser): Promise<void> {
-    if (this.#stopped) throw new Error(`${name}: the run has ended`);
+  async start(name: string, { command, args, env, ready, fatal }: ServerCommand, user?: UnixUser): Promise<void> {
+    if (this.signal.aborted) throw new Error(`${name}: the run has ended`);
     const child = spawn(command, args, {
       cwd: this.directory,
       env: { ...process.env, ...env },
@@ -78,22 +89,22 @@ export class Run {
     });
     this.adopt(child);
 
-    let output = "";
     let started = false;
     const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const fail = (why: string) => reject(new Error(`${name}: ${why}\n${output.trimEnd()}`));
+    const fail = (why: string) => {
+      if (started) this.lose(name, why);
+      else reject(new Error(this.#describe(name, why)));
+    };
     const read = (chunk: Buffer) => {
-      output = (output + chunk.toString()).slice(-outputLimit);
-      if (!started && ready.test(output)) resolve();
+      const output = (this.#outputs.get(name) ?? "") + chunk.toString();
+      this.#outputs.set(name, output.slice(-outputLimit));
+      if (fatal?.test(output)) fail("crashed");
+      else if (!started && ready.test(output)) resolve();
     };
     child.stdout.on("data", read);
     child.stderr.on("data", read);
     child.once("error", (error) => fail(error.message));
-    child.once("exit", (code, signal) => {
-      const why = `ended with ${signal ?? `code ${code}`}`;
-      if (started && !this.#stopped) process.stderr.write(`${name}: ${why} during the run\n${output}\n`);
-      fail(why);
-    });
+    child.once("exit", (code, signal) => fail(`ended with ${signal ?? `code ${code}`}`));
     const timer = setTimeout(() => fail(`not ready after ${startLimitMs / 1000} s`), startLimitMs);
     try {
       await promise;
@@ -103,6 +114,16 @@ export class Run {
     }
   }
 
+  /** Reports a server that does not serve any more; nothing that the end of the run does to one counts. */
+  lose(name: string, why: string): void {
+    if (!this.signal.aborted) this.#loss.resolve(this.#describe(name, `lost during the run: ${why}`));
+  }
+
+  #describe(name: string, why: string): string {
+    const lines = (this.#outputs.get(name) ?? "").trimEnd().split("\n").slice(-lastLinesLimit);
+    return [`${name}: ${why}; its last lines:`, ...lines].join("\n");
+  }
+
   /** Ends every process of the run and removes its directory. */
   stop(): Promise<void> {
     this.#stopped ??= this.#stop();
@@ -110,6 +131,7 @@ export class Run {
   }
 
   async #stop(): Promise<void> {
+    this.#stopping.abort();
     await Promise.all(this.#children.map((child) => stopGroup(child)));
     const watcher = this.#watcher;
     if (watcher.exitCode !== null || watcher.signalCode !== null) return;
