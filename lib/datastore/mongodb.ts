@@ -79,7 +79,7 @@ class MongoStore implements Datastore {
   async synchronize(): Promise<void> {
     const asked = Date.now();
     const started = performance.now();
-    const { localTime } = await this.#client.db("admin").command({ hello: 1 }, { timeoutMS: PING_MS });
+    const { localTime } = await this.#ask({ hello: 1 });
     const halfTrip = (performance.now() - started) / 2;
     this.#ahead = (localTime as Date).getTime() - (asked + halfTrip);
   }
@@ -95,7 +95,20 @@ class MongoStore implements Datastore {
   }
 
   async ping(): Promise<void> {
-    await this.#client.db("admin").command({ ping: 1 }, { timeoutMS: PING_MS });
+    await this.#ask({ ping: 1 });
+  }
+
+  /** The driver's own limit for a command does not hold where the server takes it and then says nothing. */
+  async #ask(command: Document): Promise<Document> {
+    let timer: NodeJS.Timeout | undefined;
+    const silence = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => reject(unavailable(`no answer within ${PING_MS / 1_000} s`)), PING_MS);
+    });
+    try {
+      return await Promise.race([this.#client.db("admin").command(command), silence]);
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   async close(): Promise<void> {
