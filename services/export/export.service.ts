@@ -26,7 +26,7 @@ import { runExportJob } from "./job.ts";
 import { readRawBody } from "./raw-body.ts";
 import type { RequestLimits } from "./request.ts";
 import { hashKey, parseHttpExport } from "./request.ts";
-import type { ExportRun, RunTask } from "./run.ts";
+import type { ExportRun, RunTask, Summary } from "./run.ts";
 import { detail, fileKey, readResult, readRun, summarize } from "./run.ts";
 
 interface ExportService {
@@ -42,6 +42,7 @@ interface ExportService {
 
 type This = Service & ExportService;
 
+const RUN_CHANNELS = ["export.http", "export.raw"];
 const RAW_LIMIT = 64 * 1024 * 1024;
 /** A node that is not heard of for so long has lost its export. */
 const LEASE_SECONDS = 15;
@@ -101,7 +102,7 @@ const exportService: ServiceSchema<object, object, object, This> = {
 
     detail: {
       rest: "GET /v1/export/detail",
-      async handler(this: This, ctx: Context<{ key?: string }>) {
+      async handler(this: This, ctx: Context<{ key?: unknown }>) {
         const { key } = ctx.params;
         if (!key) return missing(ctx, "key");
         const task = await findRun(ctx, key);
@@ -111,20 +112,19 @@ const exportService: ServiceSchema<object, object, object, This> = {
 
     history: {
       rest: "GET /v1/export/history",
-      async handler(this: This, ctx: Context<{ user_id?: string; uid?: string }>) {
+      async handler(this: This, ctx: Context<{ user_id?: unknown; uid?: unknown }>) {
         const user = ctx.params.user_id ?? ctx.params.uid;
         if (!user) return missing(ctx, "user_id");
+        if (typeof user !== "string") throw invalidArgument("user_id", "must be given once");
         const since = new Date(Date.now() - HISTORY_MS).toISOString();
-        const params = { label: userLabel(user), since, limit: HISTORY_LIMIT };
-        const tasks: RunTask[] = await ctx.call("queues.list", params);
-        return answer(ctx, tasks.map(summarize));
+        return answer(ctx, await listRuns(ctx, userLabel(user), since));
       },
     },
 
     /** Stops an export within a second; it leaves no file. One that has ended stays as it is. */
     cancel: {
       rest: "POST /v1/export/cancel",
-      async handler(this: This, ctx: Context<{ key?: string }>) {
+      async handler(this: This, ctx: Context<{ key?: unknown }>) {
         const { key } = ctx.params;
         if (!key) return missing(ctx, "key");
         const task = await findRun(ctx, key);
@@ -273,14 +273,27 @@ async function runCallback(service: Service, job: Job): Promise<string> {
   return "delivered";
 }
 
-async function findRun(ctx: Context, key: string): Promise<RunTask> {
+async function findRun(ctx: Context, key: unknown): Promise<RunTask> {
+  if (typeof key !== "string") throw invalidArgument("key", "must be a string");
   if (!/^[0-9a-f]{32}$/.test(key)) throw invalidArgument("key", `there is no export ${key.slice(0, 100)}`);
   try {
-    return await ctx.call<RunTask, { key: string }>("queues.lastRun", { key });
+    return await ctx.call<RunTask, object>("queues.lastRun", { key, channels: RUN_CHANNELS });
   } catch (error) {
     if (viewError(error).type === "NOT_FOUND") throw invalidArgument("key", `there is no export ${key}`);
     throw error;
   }
+}
+
+/** The runs under a label, newest first, in as many calls as their inputs need. */
+async function listRuns(ctx: Context, label: string, since: string): Promise<Summary[]> {
+  const runs: Summary[] = [];
+  while (runs.length < HISTORY_LIMIT) {
+    const before = runs.at(-1)?.id ?? Number.MAX_SAFE_INTEGER;
+    const tasks: RunTask[] = await ctx.call("queues.list", { label, since, before });
+    if (tasks.length === 0) break;
+    runs.push(...tasks.map(summarize));
+  }
+  return runs;
 }
 
 function answer(ctx: Context, data: unknown): object {

@@ -45,7 +45,7 @@ export interface TasksEnded {
 /** A half-closed stream stays this long for a worker that has yet to report. */
 const DRAIN_STREAM_MS = 10_000;
 const STREAM_BATCH = 500;
-const LIST_LIMIT = 1_000;
+const LIST_LIMIT = 100;
 
 const queues: ServiceSchema<object, object, object, This> = {
   name: "queues",
@@ -109,20 +109,24 @@ const queues: ServiceSchema<object, object, object, This> = {
       },
     },
 
-    /** The last of the runs under `key`; NOT_FOUND where there is none. */
+    /** The last of the runs under `key` in these channels; NOT_FOUND where there is none. */
     lastRun: {
-      async handler(this: This, ctx: Context<{ key: string }>): Promise<TaskView> {
-        const task = await this.tasks.lastRun(ctx.params.key);
-        if (!task) throw notFound(`there is no task ${ctx.params.key}`);
+      async handler(this: This, ctx: Context<{ key: string; channels: string[] }>): Promise<TaskView> {
+        const { key, channels } = ctx.params;
+        const task = await this.tasks.lastRun(key, channels);
+        if (!task) throw notFound(`there is no task ${key}`);
         return viewTask(task);
       },
     },
 
-    /** The tasks of a label that were made at `since` (RFC 3339) or later, newest first. */
+    /**
+     * The tasks of a label that were made at `since` (RFC 3339) or later and have an ID below `before`, newest first. As many
+     * as one message holds: there are no more where it answers none.
+     */
     list: {
-      async handler(this: This, ctx: Context<{ label: string; since: string; limit: number }>): Promise<TaskView[]> {
-        const { label, since, limit } = ctx.params;
-        const tasks = await this.tasks.listByLabel(label, new Date(since), Math.min(limit, LIST_LIMIT));
+      async handler(this: This, ctx: Context<{ label: string; since: string; before: number }>): Promise<TaskView[]> {
+        const { label, since, before } = ctx.params;
+        const tasks = await this.tasks.listByLabel(label, new Date(since), before, LIST_LIMIT);
         return tasks.map(viewTask);
       },
     },

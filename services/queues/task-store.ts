@@ -134,21 +134,28 @@ export class TaskStore {
 
   /**
    * The same in several runs: the task is `key`, or `key-2`, `key-3`, … where all the runs before ended FAILURE or CANCEL.
+   * The key says what is asked for: of two requests at once whose inputs differ in their writing, one makes the task.
    */
   async createRun(key: string, request: TaskRequest): Promise<Created> {
     for (let round = 0; round < MAX_ROUNDS; round += 1) {
-      const last = await this.lastRun(key);
+      const last = await this.lastRun(key, [request.channel]);
       if (last && last.state !== "FAILURE" && last.state !== "CANCEL") return { task: last, created: false };
       const hash = last ? `${key}-${runNumber(key, last.hash) + 1}` : key;
-      const created = await this.create({ ...request, hash });
-      if (created.created || !isEnded(created.task.state)) return created;
+      try {
+        const created = await this.create({ ...request, hash });
+        if (created.created || !isEnded(created.task.state)) return created;
+      } catch (error) {
+        if ((await this.findByHash(hash))?.channel !== request.channel) throw error;
+      }
     }
     throw overflow();
   }
 
-  async lastRun(key: string): Promise<Task | null> {
+  /** The last of the runs under `key` in these channels: elsewhere anyone may give a task such a HashCode. */
+  async lastRun(key: string, channels: string[]): Promise<Task | null> {
     // "." is the character after "-": the range holds the key itself and its runs.
-    return this.#tasks.findOne({ hash: { $gte: key, $lt: `${key}.` } }, { sort: { _id: -1 } });
+    const filter: Filter<Task> = { hash: { $gte: key, $lt: `${key}.` }, channel: { $in: channels } };
+    return this.#tasks.findOne(filter, { sort: { _id: -1 } });
   }
 
   async get(id: number): Promise<Task | null> {
@@ -175,9 +182,10 @@ export class TaskStore {
     return { tasks: withinAnswer(tasks), total };
   }
 
-  /** Newest first, those made at `since` or later. */
-  async listByLabel(label: string, since: Date, limit: number): Promise<Task[]> {
-    return this.#tasks.find({ label, createTime: { $gte: since } }, { sort: { _id: -1 }, limit }).toArray();
+  /** Newest first, those made at `since` or later with an ID below `before`; fewer where more would not fit. */
+  async listByLabel(label: string, since: Date, before: number, limit: number): Promise<Task[]> {
+    const filter: Filter<Task> = { label, _id: { $lt: before }, createTime: { $gte: since } };
+    return withinAnswer(await this.#tasks.find(filter, { sort: { _id: -1 }, limit }).toArray());
   }
 
   async waiting(channel: string): Promise<number> {
