@@ -47,6 +47,7 @@ export class PageFetcher {
   /** The bytes of a page's answer. */
   async fetch(page: number): Promise<Buffer> {
     for (let attempt = 1; ; attempt++) {
+      this.#signal.throwIfAborted();
       try {
         return await this.#attempt(page);
       } catch (error) {

@@ -24,7 +24,8 @@ export async function* pagesInOrder(
   let arrivals = 0;
   let waitingBytes = 0;
   let largest = 0;
-  let left = false;
+  /** The reader has left, or a page failed, which fails them all: no further page is asked for. */
+  let over = false;
 
   const start = async (page: number): Promise<FetchedPage> => {
     fetching++;
@@ -33,6 +34,9 @@ export async function* pagesInOrder(
       waitingBytes += body.byteLength;
       largest = Math.max(largest, body.byteLength);
       return { page, body, arrival: ++arrivals };
+    } catch (error) {
+      over = true;
+      throw error;
     } finally {
       fetching--;
       fill();
@@ -44,7 +48,7 @@ export async function* pagesInOrder(
       next < head + 2 * connections &&
       waitingBytes + (fetching + 1) * largest <= MAX_WAITING_BYTES);
   const fill = () => {
-    while (!left && next <= last() && hasRoom()) {
+    while (!over && next <= last() && hasRoom()) {
       const fetched = start(next);
       // Told to the reader when it comes to this page; until then it is no unhandled rejection.
       fetched.catch(() => {});
@@ -61,6 +65,6 @@ export async function* pagesInOrder(
       yield fetched;
     }
   } finally {
-    left = true;
+    over = true;
   }
 }
