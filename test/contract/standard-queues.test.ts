@@ -87,13 +87,13 @@ onEveryTopology("standard.Queues", (start) => {
   test("the same over REST", async () => {
     const name = channel();
     await Promise.all(
-      Array.from({ length: 200 }, (_, index) =>
+      Array.from({ length: 1_000 }, (_, index) =>
         rest("POST", "/v1/queues/tasks", { Task: { Channel: name, Owner: "88", Input: `input ${index}` } }),
       ),
     );
     const length = await rest<string>("GET", `/v1/queues/channels/${name}/length`);
-    expect(length).toEqual({ status: 200, body: { State: "200", Message: "", Data: "200" } });
-    for (let left = 200; left > 0;) {
+    expect(length).toEqual({ status: 200, body: { State: "200", Message: "", Data: "1000" } });
+    for (let left = 1_000; left > 0;) {
       const received = await rest<TaskMessage[]>("POST", `/v1/queues/channels/${name}:receive`, { wait: 5, max: 50 });
       expect(received.body.Data.length).toBeGreaterThan(0);
       left -= received.body.Data.length;
@@ -105,7 +105,7 @@ onEveryTopology("standard.Queues", (start) => {
       expect(reported.every(({ status, body }) => status === 200 && body.State === "200")).toBe(true);
     }
     const listed = await rest<TaskMessage[]>("GET", "/v1/queues/tasks?owner=88&limit=1000");
-    expect(listed.body.Total).toBe("200");
+    expect(listed.body.Total).toBe("1000");
     expect(listed.body.Data.every((task) => task.State === "SUCCESS" && task.Output === "ok")).toBe(true);
     const empty = await rest<TaskMessage[]>("POST", `/v1/queues/channels/${name}:receive`, { wait: 0 });
     expect(empty.body.Data).toEqual([]);
