@@ -39,6 +39,14 @@ export interface WorkerSettings {
   workers?: Record<string, { leaseSeconds: number }>;
 }
 
+/** What queues.receive tells of a task. */
+interface ClaimedTask {
+  id: number;
+  hash: string;
+  input: string;
+  attempts: number;
+}
+
 interface Running {
   controller: AbortController;
   done: Promise<void>;
@@ -131,13 +139,10 @@ class Worker {
       }
       const params = { channel, max: free, waitMs: RECEIVE_WAIT_MS, leaseMs: leaseSeconds * 1_000, worker: this.#name };
       try {
-        if (!this.#service.broker.registry.actions.isAvailable("queues.receive"))
-          throw unavailable("no node offers queues");
-        const tasks: { id: number; hash: string; input: string; attempts: number }[] = await this.#service.broker.call(
-          "queues.receive",
-          params,
-          { signal, timeout: RECEIVE_WAIT_MS + 10_000 },
-        );
+        const { broker } = this.#service;
+        if (!broker.registry.actions.isAvailable("queues.receive")) throw unavailable("no node offers queues");
+        const options = { signal, timeout: RECEIVE_WAIT_MS + 10_000 };
+        const tasks = await broker.call<ClaimedTask[], object>("queues.receive", params, options);
         pause = 100;
         for (const task of tasks) this.#run(task);
       } catch (error) {
@@ -150,7 +155,7 @@ class Worker {
     }
   }
 
-  #run(task: { id: number; hash: string; input: string; attempts: number }): void {
+  #run(task: ClaimedTask): void {
     const controller = new AbortController();
     const done = this.#work(task, controller).finally(() => {
       this.#running.delete(task.id);
@@ -159,37 +164,36 @@ class Worker {
     this.#running.set(task.id, { controller, done });
   }
 
-  async #work(
-    task: { id: number; hash: string; input: string; attempts: number },
-    controller: AbortController,
-  ): Promise<void> {
+  async #work(task: ClaimedTask, controller: AbortController): Promise<void> {
+    const { channel, leaseSeconds } = this.#declaration;
+    const renewal = new Renewal(leaseSeconds, (said) => this.#report(task.id, said), controller);
+    const said = await this.#attempt(task, controller.signal, renewal);
+    await renewal.stop();
+    if (!said) return;
+    try {
+      await this.#report(task.id, said);
+    } catch (error) {
+      // Refused: it was cancelled, or is another node's. Not delivered: after the lease another node does it again.
+      this.#service.logger.warn(`${channel}: the end of task ${task.hash} could not be reported`, error);
+    }
+  }
+
+  /** What the handler made of the task; undefined where that is nobody's business any more. */
+  async #attempt(
+    { id, hash, input, attempts }: ClaimedTask,
+    signal: AbortSignal,
+    renewal: Renewal,
+  ): Promise<{ state: string; output: string } | undefined> {
     const { handler, channel } = this.#declaration;
-    const { signal } = controller;
-    const renewal = new Renewal(this.#declaration.leaseSeconds, (said) => this.#report(task.id, said), controller);
     const progress = (percent: number, detail: string) => renewal.say(percent, detail);
     try {
-      const output = await handler(this.#service, {
-        id: task.id,
-        hash: task.hash,
-        input: task.input,
-        attempt: task.attempts,
-        signal,
-        progress,
-      });
-      await renewal.stop();
-      await this.#report(task.id, { state: "SUCCESS", output });
+      const output = await handler(this.#service, { id, hash, input, attempt: attempts, signal, progress });
+      return { state: "SUCCESS", output };
     } catch (error) {
-      await renewal.stop();
-      const stopping = signal.reason instanceof StopSignal;
-      if (signal.aborted && !stopping) return;
-      const said = stopping
-        ? { state: "READY" as const, output: "" }
-        : { state: "FAILURE" as const, output: failReason(error) };
-      if (!stopping) this.#service.logger.warn(`${channel}: task ${task.hash} failed`, error);
-      await this.#report(task.id, said).catch((reportError: unknown) => {
-        // The lease runs out and another node takes over.
-        this.#service.logger.warn(`${channel}: the end of task ${task.hash} could not be reported`, reportError);
-      });
+      if (signal.reason instanceof StopSignal) return { state: "READY", output: "" };
+      if (signal.aborted) return undefined;
+      this.#service.logger.warn(`${channel}: task ${hash} failed`, error);
+      return { state: "FAILURE", output: failReason(error) };
     }
   }
 
