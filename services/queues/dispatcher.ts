@@ -4,7 +4,7 @@
  * channel in which nobody waits.
  */
 import { setTimeout as sleep } from "node:timers/promises";
-import type { ClaimRequest } from "./task-store.ts";
+import type { ClaimRequest } from "./task-claims.ts";
 import type { Task } from "./task.ts";
 
 export interface ReceiveRequest extends ClaimRequest {

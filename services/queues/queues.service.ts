@@ -14,7 +14,7 @@ import type { WorkerSettings } from "../../mixins/worker.mixin.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import { Reaper } from "./reaper.ts";
 import { STANDARD_ERRORS, standardActions } from "./standard.ts";
-import type { Changed } from "./task-store.ts";
+import type { Changed } from "./task-changes.ts";
 import { TaskStore } from "./task-store.ts";
 import type { Report, Task, TaskRequest, TaskView } from "./task.ts";
 import { cancel, giveBack, isEnded, lose, report, viewTask } from "./task.ts";

@@ -1,23 +1,17 @@
-/**
- * The collection of tasks: creates, claims and changes, each in groups. A change of a running task is a compare-and-set on
- * its state and its claim's token, so that a late one never overwrites what stands.
- */
-import { randomBytes } from "node:crypto";
-import type {
-  AnyBulkWriteOperation,
-  Collection,
-  Datastore,
-  Filter,
-  IndexDescription,
-  UpdateFilter,
-} from "../../lib/datastore/datastore.ts";
+/** The collection of tasks, and the chains among them. What many ask for at once is done in groups. */
+import type { Collection, Datastore, Filter, IndexDescription } from "../../lib/datastore/datastore.ts";
 import { isDuplicateKey } from "../../lib/datastore/datastore.ts";
-import { failedPrecondition, LongshoreError, notFound } from "../../lib/errors.ts";
+import { failedPrecondition, LongshoreError } from "../../lib/errors.ts";
 import type { Outcome } from "../../lib/group-commit.ts";
 import { GroupCommit } from "../../lib/group-commit.ts";
+import type { Changed, Decide } from "./task-changes.ts";
+import { DECISION_FIELDS, TaskChanges } from "./task-changes.ts";
+import type { ClaimRequest } from "./task-claims.ts";
+import { claimTasks } from "./task-claims.ts";
 import type { Counter } from "./task-ids.ts";
 import { TaskIds } from "./task-ids.ts";
-import type { Task, TaskRequest, TaskState, Transition } from "./task.ts";
+import { MAX_ANSWER_BYTES, takeWithin } from "./task-size.ts";
+import type { Task, TaskRequest, TaskState } from "./task.ts";
 import { checkPredecessor, follow, isEnded, newTask, sameRequest } from "./task.ts";
 
 const WAITING_STATES: TaskState[] = ["READY", "DELAYED", "CHAINED"];
@@ -48,30 +42,12 @@ function indexes(retentionDays: number): IndexDescription[] {
   ];
 }
 
-/** One receiver's part of a claim. */
-export interface ClaimRequest {
-  max: number;
-  holder: string;
-  stream?: string;
-  leaseMs: number;
-}
-
 /** Told after the commit, in groups. */
 export interface TaskListener {
   available(channels: string[]): void;
   ended(tasks: Task[]): void;
 }
 
-type Decide = (task: Task, now: Date) => Transition | null;
-interface Change {
-  id: number;
-  decide: Decide;
-}
-export interface Changed {
-  before: Task;
-  /** The task as it stands now; the same object as `before` where nothing was to change. */
-  after: Task;
-}
 interface Create {
   request: TaskRequest;
   task: ReturnType<typeof newTask>;
@@ -82,12 +58,6 @@ export interface Created {
   created: boolean;
 }
 
-/** Tasks read at once to be claimed: with inputs of 512 KiB each they are 64 MiB. */
-const MAX_CLAIM = 128;
-/** Tasks travel between nodes in one message, of which NATS allows 1 MB. */
-const MAX_ANSWER_BYTES = 900_000;
-/** A long input is not read to decide on a report. */
-const DECISION_FIELDS = { input: 0 };
 const MAX_ROUNDS = 10;
 const overflow = () =>
   new LongshoreError("RESOURCE_EXHAUSTED", "too many requests wait for the datastore, try again later");
@@ -98,7 +68,7 @@ export class TaskStore {
   readonly #now: () => Date;
   readonly #listener: TaskListener;
   readonly #creates: GroupCommit<Create, Created>;
-  readonly #changes: GroupCommit<Change, Changed>;
+  readonly #changes: TaskChanges;
 
   private constructor(tasks: Collection<Task>, ids: TaskIds, now: () => Date, listener: TaskListener) {
     this.#tasks = tasks;
@@ -107,7 +77,7 @@ export class TaskStore {
     this.#listener = listener;
     const limits = { size: 500, parallel: 2, waiting: 50_000, overflow };
     this.#creates = new GroupCommit(limits, (items) => this.#insert(items));
-    this.#changes = new GroupCommit(limits, (items) => this.#apply(items));
+    this.#changes = new TaskChanges(tasks, now, limits, (changed) => this.#tell(changed));
   }
 
   static async open(datastore: Datastore, retentionDays: number, listener: TaskListener): Promise<TaskStore> {
@@ -166,26 +136,24 @@ export class TaskStore {
     return this.#tasks.findOne({ hash });
   }
 
-  /** The tasks of these IDs, in that order, those that fit into one answer. */
+  /** The tasks of these IDs, the oldest first, those that fit into one answer. */
   async many(ids: number[]): Promise<Task[]> {
-    const found = await this.#tasks.find({ _id: { $in: ids } }).toArray();
-    const tasks = new Map(found.map((task) => [task._id, task]));
-    return withinAnswer(ids.flatMap((id) => tasks.get(id) ?? []));
+    return takeWithin(this.#tasks.find({ _id: { $in: ids } }, { sort: { _id: 1 } }), MAX_ANSWER_BYTES);
   }
 
   /** Newest first; fewer than `limit` where more would not fit into one answer. */
   async listByOwner(owner: string, limit: number, skip: number): Promise<{ tasks: Task[]; total: number }> {
     const [tasks, total] = await Promise.all([
-      this.#tasks.find({ owner }, { sort: { _id: -1 }, limit, skip }).toArray(),
+      takeWithin(this.#tasks.find({ owner }, { sort: { _id: -1 }, limit, skip }), MAX_ANSWER_BYTES),
       this.#tasks.countDocuments({ owner }),
     ]);
-    return { tasks: withinAnswer(tasks), total };
+    return { tasks, total };
   }
 
   /** Newest first, those made at `since` or later with an ID below `before`; fewer where more would not fit. */
   async listByLabel(label: string, since: Date, before: number, limit: number): Promise<Task[]> {
     const filter: Filter<Task> = { label, _id: { $lt: before }, createTime: { $gte: since } };
-    return withinAnswer(await this.#tasks.find(filter, { sort: { _id: -1 }, limit }).toArray());
+    return takeWithin(this.#tasks.find(filter, { sort: { _id: -1 }, limit }), MAX_ANSWER_BYTES);
   }
 
   async waiting(channel: string): Promise<number> {
@@ -195,52 +163,9 @@ export class TaskStore {
     return counts.reduce((sum, count) => sum + count, 0);
   }
 
-  /**
-   * Claims up to the sum of what the receivers want, the first receivers' first. Another node may claim at the same time:
-   * each task goes to one of the two.
-   */
-  async claim(channel: string, requests: ClaimRequest[]): Promise<Task[][]> {
-    const wanted = Math.min(
-      MAX_CLAIM,
-      requests.reduce((sum, request) => sum + request.max, 0),
-    );
-    const found = await this.#tasks
-      .find({ channel, state: "READY" }, { sort: { priority: -1, readyAt: 1, _id: 1 }, limit: wanted })
-      .toArray();
-    if (found.length === 0) return requests.map(() => []);
-    const now = this.#now();
-    const operations: AnyBulkWriteOperation<Task>[] = [];
-    let taken = 0;
-    const shares = requests.map((request) => {
-      const share = withinAnswer(found.slice(taken, taken + request.max));
-      taken += share.length;
-      if (share.length === 0) return share;
-      const claimed = {
-        state: "RUNNING" as const,
-        holder: request.holder,
-        ...(request.stream ? { stream: request.stream } : {}),
-        token: randomBytes(12).toString("base64url"),
-        leaseMs: request.leaseMs,
-        leaseUntil: new Date(now.getTime() + request.leaseMs),
-        startTime: now,
-        updateTime: now,
-      };
-      for (const task of share) Object.assign(task, claimed, { attempts: task.attempts + 1 });
-      const ids = share.map((task) => task._id);
-      const update = { $set: claimed, $inc: { attempts: 1 } };
-      operations.push({ updateMany: { filter: { _id: { $in: ids }, state: "READY" }, update } });
-      return share;
-    });
-    const result = await this.#tasks.bulkWrite(operations, { ordered: false });
-    return result.modifiedCount === taken ? shares : this.#owned(shares);
-  }
-
-  /** Of the tasks that a claim aimed at, those that another node did not take first. */
-  async #owned(shares: Task[][]): Promise<Task[][]> {
-    const ids = shares.flat().map((task) => task._id);
-    const stored = await this.#tasks.find({ _id: { $in: ids } }, { projection: { token: 1 } }).toArray();
-    const tokens = new Map(stored.map((task) => [task._id, task.token]));
-    return shares.map((share) => share.filter((task) => tokens.get(task._id) === task.token));
+  /** Up to the sum of what the receivers want, in their order. */
+  claim(channel: string, requests: ClaimRequest[]): Promise<Task[][]> {
+    return claimTasks(this.#tasks, this.#now, channel, requests);
   }
 
   /**
@@ -248,14 +173,14 @@ export class TaskStore {
    * (its chain) is done too. Throws what `decide` throws, and NOT_FOUND.
    */
   async change(id: number, decide: Decide): Promise<Changed> {
-    const changed = await this.#changes.add({ id, decide });
+    const changed = await this.#changes.change(id, decide);
     if (isEnded(changed.after.state) && changed.after.prior) await this.#settleSuccessor(changed.after);
     return changed;
   }
 
   /** Cancels the task and what follows it; answers all that it cancelled. */
   async cancel(id: number, decide: Decide): Promise<Task[]> {
-    const { after } = await this.#changes.add({ id, decide });
+    const { after } = await this.#changes.change(id, decide);
     return [after, ...(await this.#settleSuccessor(after))];
   }
 
@@ -325,10 +250,7 @@ export class TaskStore {
     let predecessor = ended;
     while (predecessor.prior) {
       const from = predecessor;
-      const { before, after } = await this.#changes.add({
-        id: from.prior ?? 0,
-        decide: (task, now) => follow(task, from, now),
-      });
+      const { before, after } = await this.#changes.change(from.prior ?? 0, (task, now) => follow(task, from, now));
       if (after.state !== "CANCEL") break;
       if (before !== after) cancelled.push(after);
       predecessor = after;
@@ -378,75 +300,6 @@ export class TaskStore {
     return outcomes;
   }
 
-  async #apply(items: Change[]): Promise<Outcome<Changed>[]> {
-    const outcomes = new Array<Outcome<Changed> | undefined>(items.length);
-    let open = items.map((_, index) => index);
-    for (let round = 0; open.length; round += 1) {
-      if (round === MAX_ROUNDS) {
-        const error = new LongshoreError("ABORTED", "the task keeps changing, try again");
-        for (const index of open) outcomes[index] = { error };
-        break;
-      }
-      open = await this.#applyRound(items, open, outcomes);
-    }
-    const changed = outcomes.flatMap((outcome) => (outcome && "value" in outcome ? [outcome.value] : []));
-    this.#tell(changed.filter(({ before, after }) => before !== after));
-    return outcomes as Outcome<Changed>[];
-  }
-
-  /** One read and one write for the group; answers the items that must be decided again. */
-  async #applyRound(items: Change[], open: number[], outcomes: (Outcome<Changed> | undefined)[]): Promise<number[]> {
-    const ids = [...new Set(open.map((index) => items[index]?.id ?? 0))];
-    const found = await this.#tasks.find({ _id: { $in: ids } }, { projection: DECISION_FIELDS }).toArray();
-    const tasks = new Map(found.map((task) => [task._id, task]));
-    const now = this.#now();
-    const again: number[] = [];
-    const writing: { index: number; before: Task; after: Task; transition: Transition }[] = [];
-    const busy = new Set<number>();
-    for (const index of open) {
-      const item = items[index];
-      if (!item) continue;
-      const task = tasks.get(item.id);
-      try {
-        if (!task) throw notFound(`there is no task ${item.id}`);
-        if (busy.has(item.id)) {
-          again.push(index);
-          continue;
-        }
-        const transition = item.decide(task, now);
-        if (!transition) {
-          outcomes[index] = { value: { before: task, after: task } };
-          continue;
-        }
-        busy.add(item.id);
-        writing.push({ index, before: task, after: applied(task, transition), transition });
-      } catch (error) {
-        outcomes[index] = { error };
-      }
-    }
-    if (writing.length === 0) return again;
-    const operations = writing.map(({ before, transition }) => operation(before, transition));
-    const result = await this.#tasks.bulkWrite(operations, { ordered: false });
-    const missed = result.matchedCount === writing.length ? new Set<number>() : await this.#missed(writing);
-    for (const { index, before, after } of writing) {
-      if (missed.has(index)) again.push(index);
-      else outcomes[index] = { value: { before, after } };
-    }
-    return again;
-  }
-
-  /** Which writes another node was faster than: those of which the stored task does not show what they set. */
-  async #missed(writing: { index: number; after: Task; transition: Transition }[]): Promise<Set<number>> {
-    const ids = writing.map(({ after }) => after._id);
-    const stored = await this.#tasks.find({ _id: { $in: ids } }, { projection: DECISION_FIELDS }).toArray();
-    const tasks = new Map(stored.map((task) => [task._id, task]));
-    const missed = writing.filter(({ after, transition }) => {
-      const task = tasks.get(after._id);
-      return !task || Object.entries(transition.set).some(([key, value]) => !shows(task, key as keyof Task, value));
-    });
-    return new Set(missed.map(({ index }) => index));
-  }
-
   #tell(changed: Changed[]): void {
     const channels = new Set<string>();
     const ended: Task[] = [];
@@ -457,38 +310,6 @@ export class TaskStore {
     if (channels.size) this.#listener.available([...channels]);
     if (ended.length) this.#listener.ended(ended);
   }
-}
-
-/** The first tasks, at least one, that fit into one answer. */
-function withinAnswer(tasks: Task[]): Task[] {
-  let bytes = 0;
-  const end = tasks.findIndex((task, index) => {
-    bytes += 1_000 + Buffer.byteLength(task.input) + Buffer.byteLength(task.output);
-    return index > 0 && bytes > MAX_ANSWER_BYTES;
-  });
-  return end < 0 ? tasks : tasks.slice(0, end);
-}
-
-function applied(task: Task, transition: Transition): Task {
-  const after: Task = { ...task, ...transition.set };
-  for (const field of transition.clear) Reflect.deleteProperty(after, field);
-  return after;
-}
-
-/** Guarded by all that the decision was made on; null matches a field that is not there. */
-function operation(before: Task, transition: Transition): AnyBulkWriteOperation<Task> {
-  const filter = { _id: before._id, state: before.state, token: before.token ?? null, prior: before.prior ?? null };
-  const present = transition.clear.filter((field) => before[field] !== undefined);
-  const update: UpdateFilter<Task> = { $set: transition.set };
-  if (present.length) update.$unset = Object.fromEntries(present.map((field) => [field, ""])) as typeof update.$unset;
-  return { updateOne: { filter: filter as Filter<Task>, update } };
-}
-
-/** The input is not among the fields that are read back. */
-function shows(stored: Task, field: keyof Task, value: unknown): boolean {
-  const other = stored[field];
-  if (other instanceof Date && value instanceof Date) return other.getTime() === value.getTime();
-  return other === value || field === "input";
 }
 
 function runNumber(key: string, hash: string): number {

@@ -261,6 +261,23 @@ onEveryTopology("standard.Queues", (start) => {
     stream.cancel();
   });
 
+  test("many reports of one task at once are taken in their order, each with its answer", async () => {
+    const name = channel();
+    const { ID } = await client.create({ Channel: name });
+    const { stream } = await receiveOne(name);
+    const reports = client.reports();
+    const states: string[] = [];
+    reports.on("data", ({ State }: Answer<string>) => states.push(State));
+    for (let beat = 1; beat <= 200; beat += 1) reports.write({ ID, State: PROCEEDING, Output: `${beat}` });
+    reports.write({ ID, State: SUCCESS, Output: "end" });
+    reports.write({ ID, State: PROCEEDING, Output: "late" });
+    reports.end();
+    await once(reports, "end");
+    expect(states).toEqual([...new Array<string>(201).fill("200"), "400"]);
+    expect((await client.call<TaskMessage>("QueryTaskByID", { ID })).Data).toMatchObject({ Output: "end" });
+    stream.cancel();
+  });
+
   test("a failed task is tried again after its back-off until its retries are used up", async () => {
     const name = channel();
     const { ID } = await client.create({ Channel: name, RetryMaxLimit: 1 });

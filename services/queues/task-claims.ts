@@ -1,0 +1,68 @@
+/** Claims: which ready tasks go to which receivers. */
+import { randomBytes } from "node:crypto";
+import type { AnyBulkWriteOperation, Collection } from "../../lib/datastore/datastore.ts";
+import { takeWithin, withinAnswer } from "./task-size.ts";
+import type { Task } from "./task.ts";
+
+/** One receiver's part of a claim. */
+export interface ClaimRequest {
+  max: number;
+  holder: string;
+  stream?: string;
+  leaseMs: number;
+}
+
+const MAX_CLAIM = 128;
+const MAX_CLAIM_BYTES = 8 * 1024 * 1024;
+
+/**
+ * Claims up to the sum of what the receivers want, the first receivers' first. Another node may claim at the same time:
+ * each task goes to one of the two.
+ */
+export async function claimTasks(
+  tasks: Collection<Task>,
+  now: () => Date,
+  channel: string,
+  requests: ClaimRequest[],
+): Promise<Task[][]> {
+  const wanted = requests.reduce((sum, request) => sum + request.max, 0);
+  const options = { sort: { priority: -1, readyAt: 1, _id: 1 }, limit: Math.min(MAX_CLAIM, wanted) } as const;
+  const found = await takeWithin(tasks.find({ channel, state: "READY" }, options), MAX_CLAIM_BYTES);
+  if (found.length === 0) return requests.map(() => []);
+  const claimedAt = now();
+  const operations: AnyBulkWriteOperation<Task>[] = [];
+  let taken = 0;
+  const shares = requests.map((request) => {
+    const share = withinAnswer(found.slice(taken, taken + request.max));
+    taken += share.length;
+    if (share.length === 0) return share;
+    const claim = claimOf(request, claimedAt);
+    for (const task of share) Object.assign(task, claim, { attempts: task.attempts + 1 });
+    const filter = { _id: { $in: share.map((task) => task._id) }, state: "READY" as const };
+    operations.push({ updateMany: { filter, update: { $set: claim, $inc: { attempts: 1 } } } });
+    return share;
+  });
+  const result = await tasks.bulkWrite(operations, { ordered: false });
+  return result.modifiedCount === taken ? shares : ownedOf(tasks, shares);
+}
+
+function claimOf({ holder, stream, leaseMs }: ClaimRequest, now: Date) {
+  return {
+    state: "RUNNING" as const,
+    holder,
+    ...(stream ? { stream } : {}),
+    token: randomBytes(12).toString("base64url"),
+    leaseMs,
+    leaseUntil: new Date(now.getTime() + leaseMs),
+    startTime: now,
+    updateTime: now,
+  };
+}
+
+/** Of the tasks that a claim aimed at, those that another node did not take first. */
+async function ownedOf(tasks: Collection<Task>, shares: Task[][]): Promise<Task[][]> {
+  const ids = shares.flat().map((task) => task._id);
+  const stored = await tasks.find({ _id: { $in: ids } }, { projection: { token: 1 } }).toArray();
+  const tokens = new Map(stored.map((task) => [task._id, task.token]));
+  return shares.map((share) => share.filter((task) => tokens.get(task._id) === task.token));
+}
