@@ -1,16 +1,13 @@
-import { createHash, randomUUID } from "node:crypto";
 import { constants } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
 import { mkdir, open, opendir, readdir, rename, rm, stat, statfs } from "node:fs/promises";
-import { hostname } from "node:os";
 import { dirname, join, relative, sep } from "node:path";
 import { LongshoreError, failedPrecondition, notFound } from "../errors.ts";
+import { INCOMING, incomingName, writerIsDead } from "./incoming.ts";
+import { Intake } from "./intake.ts";
 import type { ByteRange, ObjectInfo, ObjectStore, PutOptions, PutResult } from "./object-store.ts";
 import { checkKey } from "./object-store.ts";
-import { untilAborted } from "./until-aborted.ts";
 
-/** Within the root, so that a rename never crosses file systems; no key can begin with a dot. */
-const INCOMING = ".incoming";
 /** A put that has written nothing for so long is dead, whatever host it ran on. */
 const STALE_MS = 3_600_000;
 
@@ -47,21 +44,26 @@ class DirectoryStore implements ObjectStore {
     this.#owner = owner;
   }
 
-  async put(key: string, source: AsyncIterable<Uint8Array>, options: PutOptions = {}): Promise<PutResult> {
+  async put(
+    key: string,
+    source: AsyncIterable<Uint8Array>,
+    { signal, maxBytes = Infinity }: PutOptions = {},
+  ): Promise<PutResult> {
     const target = this.#path(key);
+    // Within the root, so that the rename never crosses file systems.
     const temporary = join(this.#root, INCOMING, incomingName(this.#owner));
     try {
       const file = await open(temporary, "wx");
-      let written: { size: number; sha256: string };
+      const intake = new Intake(key, maxBytes);
       try {
-        written = await writeAll(file, key, source, options);
+        await writeAll(file, intake.take(source, signal));
         await file.sync();
       } finally {
         await file.close();
       }
-      options.signal?.throwIfAborted();
+      signal?.throwIfAborted();
       await this.#moveInPlace(temporary, target);
-      return { ...written, etag: etagOf(await stat(target, { bigint: true })) };
+      return { ...intake.sum(), etag: etagOf(await stat(target, { bigint: true })) };
     } catch (error) {
       await rm(temporary, { force: true });
       throw this.#explain(error, key);
@@ -161,23 +163,10 @@ class DirectoryStore implements ObjectStore {
   }
 }
 
-async function writeAll(
-  file: FileHandle,
-  key: string,
-  source: AsyncIterable<Uint8Array>,
-  { signal, maxBytes = Infinity }: PutOptions,
-): Promise<{ size: number; sha256: string }> {
-  const hash = createHash("sha256");
-  let size = 0;
-  for await (const chunk of untilAborted(source, signal)) {
-    size += chunk.byteLength;
-    if (size > maxBytes) {
-      throw new LongshoreError("RESOURCE_EXHAUSTED", `object ${key} is larger than ${maxBytes} bytes`);
-    }
-    hash.update(chunk);
+async function writeAll(file: FileHandle, chunks: AsyncIterable<Uint8Array>): Promise<void> {
+  for await (const chunk of chunks) {
     for (let done = 0; done < chunk.byteLength;) done += (await file.write(chunk, done)).bytesWritten;
   }
-  return { size, sha256: hash.digest("hex") };
 }
 
 async function describe(file: FileHandle, key: string): Promise<ObjectInfo> {
@@ -189,16 +178,10 @@ function etagOf({ size, mtimeNs, ino }: { size: bigint; mtimeNs: bigint; ino: bi
   return `"${size.toString(36)}-${mtimeNs.toString(36)}-${ino.toString(36)}"`;
 }
 
-/** `<owner>.<pid>.<uuid>.<host>`: who wrote it, and whether that process can still be alive. */
-function incomingName(owner: string): string {
-  return `${owner}.${process.pid}.${randomUUID()}.${hostname()}`;
-}
-
 async function sweepStale(root: string): Promise<void> {
   for (const name of await readdir(join(root, INCOMING))) {
     const path = join(root, INCOMING, name);
-    const [, pid = "", , ...host] = name.split(".");
-    if (host.join(".") === hostname() && !isAlive(Number(pid))) {
+    if (writerIsDead(name)) {
       await rm(path, { force: true });
       continue;
     }
@@ -207,15 +190,6 @@ async function sweepStale(root: string): Promise<void> {
       () => Infinity,
     );
     if (Date.now() - modified > STALE_MS) await rm(path, { force: true });
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "EPERM";
   }
 }
 
