@@ -43,7 +43,8 @@ export async function runExportJob(job: ExportJob, { signal, onProgress }: Expor
       await withdraw(job, end.etag);
       throw signal.reason;
     }
-    if (end.kind === "crashed") await sweepUnfinished(job.objects, owner);
+    // What cannot be removed now is at a later opening; it must not hide how the job ended.
+    if (end.kind === "crashed") await sweepUnfinished(job.objects, owner).catch(() => undefined);
     signal.throwIfAborted();
     throw end.kind === "failed" ? receiveError(end.error) : end.error;
   } finally {
