@@ -32,6 +32,8 @@ export interface WorkerDeclaration {
    * where the signal was aborted because the node stops.
    */
   handler: (service: Service, job: Job) => Promise<string>;
+  /** Takes back what a job has made whose output nobody wants: as it ended, it was cancelled or given to another node. */
+  undo?: (service: Service, output: string) => Promise<void>;
 }
 
 /** What other services can see: the channels that a service works on. */
@@ -48,6 +50,7 @@ interface ClaimedTask {
 }
 
 interface Running {
+  id: number;
   controller: AbortController;
   done: Promise<void>;
 }
@@ -97,7 +100,7 @@ class Worker {
   readonly #service: Service;
   readonly #declaration: WorkerDeclaration;
   readonly #name: string;
-  readonly #running = new Map<number, Running>();
+  readonly #running = new Set<Running>();
   readonly #receiving = new AbortController();
   #loop: Promise<void> = Promise.resolve();
   #stopping: Promise<void> | undefined;
@@ -122,7 +125,11 @@ class Worker {
 
   /** A task ended: where it is one in hand that we did not end ourselves, it was cancelled. */
   ended(id: number): void {
-    this.#running.get(id)?.controller.abort(new Error("the task was cancelled"));
+    this.#abort(id, "the task was cancelled");
+  }
+
+  #abort(id: number, why: string): void {
+    for (const running of this.#running) if (running.id === id) running.controller.abort(new Error(why));
   }
 
   async #receive(): Promise<void> {
@@ -139,10 +146,9 @@ class Worker {
       }
       const params = { channel, max: free, waitMs: RECEIVE_WAIT_MS, leaseMs: leaseSeconds * 1_000, worker: this.#name };
       try {
-        const { broker } = this.#service;
-        if (!broker.registry.actions.isAvailable("queues.receive")) throw unavailable("no node offers queues");
+        this.#checkReady();
         const options = { signal, timeout: RECEIVE_WAIT_MS + 10_000 };
-        const tasks = await broker.call<ClaimedTask[], object>("queues.receive", params, options);
+        const tasks = await this.#service.broker.call<ClaimedTask[], object>("queues.receive", params, options);
         pause = 100;
         for (const task of tasks) this.#run(task);
       } catch (error) {
@@ -155,26 +161,46 @@ class Worker {
     }
   }
 
+  /** Throws where no task can be had yet, or none be worked on: a handler may need what its service's `started` makes. */
+  #checkReady(): void {
+    const { broker, fullName } = this.#service;
+    if (!broker.registry.hasService(fullName, broker.nodeID)) throw unavailable(`${fullName} has not started yet`);
+    if (!broker.registry.actions.isAvailable("queues.receive")) throw unavailable("no node offers queues");
+  }
+
   #run(task: ClaimedTask): void {
+    this.#abort(task.id, "the task was lost, and has come again");
     const controller = new AbortController();
-    const done = this.#work(task, controller).finally(() => {
-      this.#running.delete(task.id);
+    const running: Running = { id: task.id, controller, done: Promise.resolve() };
+    this.#running.add(running);
+    running.done = this.#work(task, controller).finally(() => {
+      this.#running.delete(running);
       this.#freed();
     });
-    this.#running.set(task.id, { controller, done });
   }
 
   async #work(task: ClaimedTask, controller: AbortController): Promise<void> {
     const { channel, leaseSeconds } = this.#declaration;
-    const renewal = new Renewal(leaseSeconds, (said) => this.#report(task.id, said), controller);
+    const renew = (renewed: Said, timeout: number) => this.#tell(task, renewed, timeout);
+    const renewal = new Renewal(leaseSeconds, renew, controller);
     const said = await this.#attempt(task, controller.signal, renewal);
     await renewal.stop();
     if (!said) return;
     try {
-      await this.#report(task.id, said);
+      await this.#report(task, said);
     } catch (error) {
       // Refused: it was cancelled, or is another node's. Not delivered: after the lease another node does it again.
       this.#service.logger.warn(`${channel}: the end of task ${task.hash} could not be reported`, error);
+      if (said.state === "SUCCESS" && isRefusal(error)) await this.#undo(task, said.output);
+    }
+  }
+
+  async #undo({ hash }: ClaimedTask, output: string): Promise<void> {
+    const { undo, channel } = this.#declaration;
+    try {
+      await undo?.(this.#service, output);
+    } catch (error) {
+      this.#service.logger.warn(`${channel}: what task ${hash} made could not be taken back`, error);
     }
   }
 
@@ -183,7 +209,7 @@ class Worker {
     { id, hash, input, attempts }: ClaimedTask,
     signal: AbortSignal,
     renewal: Renewal,
-  ): Promise<{ state: string; output: string } | undefined> {
+  ): Promise<Said | undefined> {
     const { handler, channel } = this.#declaration;
     const progress = (percent: number, detail: string) => renewal.say(percent, detail);
     try {
@@ -197,12 +223,16 @@ class Worker {
     }
   }
 
-  async #report(id: number, said: { state: string; output: string; progress?: number }): Promise<void> {
-    const params = { id, ...said, worker: this.#name };
+  async #tell({ id, attempts }: ClaimedTask, said: Said, timeout?: number): Promise<void> {
+    const params = { id, ...said, worker: this.#name, attempt: attempts };
+    await this.#service.broker.call("queues.report", params, timeout === undefined ? {} : { timeout });
+  }
+
+  /** Tells the end of a task, again where that did not get through. */
+  async #report(task: ClaimedTask, said: Said): Promise<void> {
     for (let attempt = 1; ; attempt += 1) {
       try {
-        await this.#service.broker.call("queues.report", params);
-        return;
+        return await this.#tell(task, said);
       } catch (error) {
         const { type } = viewError(error);
         const passing = type === "UNAVAILABLE" || type === "DEADLINE_EXCEEDED" || type === "RESOURCE_EXHAUSTED";
@@ -216,7 +246,7 @@ class Worker {
     this.#receiving.abort();
     this.#freed();
     await this.#loop;
-    const running = [...this.#running.values()];
+    const running = [...this.#running];
     if (running.length === 0) return;
     const finish = configOf(this.#service.broker).stopTimeout * FINISH_SHARE;
     const timer = setTimeout(() => {
@@ -234,9 +264,17 @@ class StopSignal extends Error {
   }
 }
 
-/** Renews a lease and carries the progress. */
+/** What a worker reports of a task. */
+interface Said {
+  state: "RUNNING" | "READY" | "SUCCESS" | "FAILURE";
+  output: string;
+  /** Percent. */
+  progress?: number;
+}
+
+/** Renews a lease and carries the progress, one report at a time. */
 class Renewal {
-  readonly #report: (said: { state: string; output: string; progress: number }) => Promise<void>;
+  readonly #report: (said: Said, timeout: number) => Promise<void>;
   readonly #controller: AbortController;
   readonly #every: number;
   #percent = 0;
@@ -244,11 +282,11 @@ class Renewal {
   #changed = false;
   #sentAt = Date.now();
   #timer: NodeJS.Timeout;
-  #sending: Promise<void> = Promise.resolve();
+  #sending: Promise<void> | undefined;
 
   constructor(
     leaseSeconds: number,
-    report: (said: { state: string; output: string; progress: number }) => Promise<void>,
+    report: (said: Said, timeout: number) => Promise<void>,
     controller: AbortController,
   ) {
     this.#report = report;
@@ -270,23 +308,25 @@ class Renewal {
   }
 
   #tick(): void {
-    if (!this.#changed && Date.now() - this.#sentAt < this.#every) return;
+    if (this.#sending || (!this.#changed && Date.now() - this.#sentAt < this.#every)) return;
     this.#changed = false;
     this.#sentAt = Date.now();
-    const said = { state: "RUNNING", output: this.#detail, progress: this.#percent };
-    this.#sending = Promise.all([this.#sending, this.#send(said)]).then(() => undefined);
+    this.#sending = this.#send().finally(() => (this.#sending = undefined));
   }
 
-  async #send(said: { state: string; output: string; progress: number }): Promise<void> {
+  async #send(): Promise<void> {
     try {
-      await this.#report(said);
+      await this.#report({ state: "RUNNING", output: this.#detail, progress: this.#percent }, this.#every);
     } catch (error) {
       // Refused: the task was cancelled, or another node has it. Anything else: the next renewal may get through.
-      const { type, message } = viewError(error);
-      const lost = type === "FAILED_PRECONDITION" || type === "NOT_FOUND";
-      if (lost && !this.#controller.signal.aborted) this.#controller.abort(new Error(message));
+      if (isRefusal(error)) this.#controller.abort(new Error(viewError(error).message));
     }
   }
+}
+
+/** Whether a report did get through, and was not taken: the task has ended, or is somebody else's. */
+function isRefusal(error: unknown): boolean {
+  return ["FAILED_PRECONDITION", "NOT_FOUND"].includes(viewError(error).type);
 }
 
 /** What a failed job tells its owner: the messages of our own errors; of a fault, that it was one. */

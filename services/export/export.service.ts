@@ -20,7 +20,7 @@ import type { Job } from "../../mixins/worker.mixin.ts";
 import { worker } from "../../mixins/worker.mixin.ts";
 import { callbackBody, postCallback } from "./callback.ts";
 import { demoPage } from "./demo-page.ts";
-import type { ExportProgress } from "./job-spec.ts";
+import type { ExportProgress, ExportResult } from "./job-spec.ts";
 import { EXPORT_LIMITS } from "./job-spec.ts";
 import { runExportJob } from "./job.ts";
 import { readRawBody } from "./raw-body.ts";
@@ -60,8 +60,8 @@ const exportService: ServiceSchema<object, object, object, This> = {
   name: "export",
 
   mixins: [
-    worker({ channel: "export.http", leaseSeconds: LEASE_SECONDS, concurrency, handler: runExport }),
-    worker({ channel: "export.raw", leaseSeconds: LEASE_SECONDS, concurrency, handler: runExport }),
+    worker({ channel: "export.http", leaseSeconds: LEASE_SECONDS, concurrency, handler: runExport, undo: removeFile }),
+    worker({ channel: "export.raw", leaseSeconds: LEASE_SECONDS, concurrency, handler: runExport, undo: removeFile }),
     worker({
       channel: "export.callback",
       leaseSeconds: 60,
@@ -148,7 +148,7 @@ const exportService: ServiceSchema<object, object, object, This> = {
         const run = readRun(task);
         const { extension, mime } = EXT_TYPES[run.extType];
         return {
-          key: fileKey(run, task.hash, extension),
+          key: `exports/${name}`,
           fileName: run.zip ? `${run.hashKey}.zip` : fileName(run.title, extension),
           contentType: run.zip ? "application/zip" : mime,
         };
@@ -247,7 +247,7 @@ async function runExport(service: Service, job: Job): Promise<string> {
     {
       source: run.source,
       format: { extType, zip, title, level: DEFLATE_LEVEL, formulaGuard: true, longText: "fail" },
-      object: fileKey(run, job.hash, extension),
+      object: fileKey(run, job.hash, job.attempt, extension),
       objects,
       outbound: (service as This).outbound,
       limits: EXPORT_LIMITS,
@@ -255,6 +255,10 @@ async function runExport(service: Service, job: Job): Promise<string> {
     { signal: job.signal, onProgress },
   );
   return JSON.stringify(result);
+}
+
+async function removeFile(service: Service, output: string): Promise<void> {
+  await (service as This).objects.delete((JSON.parse(output) as ExportResult).file);
 }
 
 /** 100 is for what is done. */
@@ -287,11 +291,13 @@ async function findRun(ctx: Context, key: unknown): Promise<RunTask> {
 /** The runs under a label, newest first, in as many calls as their inputs need. */
 async function listRuns(ctx: Context, label: string, since: string): Promise<Summary[]> {
   const runs: Summary[] = [];
+  let after: Pick<RunTask, "id" | "createTime"> | undefined;
   while (runs.length < HISTORY_LIMIT) {
-    const before = runs.at(-1)?.id ?? Number.MAX_SAFE_INTEGER;
-    const tasks: RunTask[] = await ctx.call("queues.list", { label, since, before });
-    if (tasks.length === 0) break;
+    const tasks: RunTask[] = await ctx.call("queues.list", { label, since, after });
+    const last = tasks.at(-1);
+    if (!last) break;
     runs.push(...tasks.map(summarize));
+    after = { id: last.id, createTime: last.createTime };
   }
   return runs;
 }

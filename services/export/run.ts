@@ -57,9 +57,9 @@ export function readRun(task: Pick<RunTask, "input">): ExportRun {
   return JSON.parse(task.input) as ExportRun;
 }
 
-/** The key of the object that a run writes: each run has its own, so that a late one never replaces another's. */
-export function fileKey(run: ExportRun, taskHash: string, extension: string): string {
-  return `exports/${taskHash}.${run.zip ? "zip" : extension}`;
+/** The key of the object that an attempt of a run writes: each has its own, so that a late one never touches another's. */
+export function fileKey(run: ExportRun, taskHash: string, attempt: number, extension: string): string {
+  return `exports/${taskHash}.${attempt === 1 ? "" : `${attempt}.`}${run.zip ? "zip" : extension}`;
 }
 
 export function summarize(task: RunTask): Summary {

@@ -42,10 +42,15 @@ export interface TasksEnded {
   tasks: Pick<TaskView, "id" | "hash" | "channel" | "state">[];
 }
 
+interface ListParams {
+  label: string;
+  since: string;
+  after?: Pick<TaskView, "id" | "createTime">;
+}
+
 /** A half-closed stream stays this long for a worker that has yet to report. */
 const DRAIN_STREAM_MS = 10_000;
 const STREAM_BATCH = 500;
-const LIST_LIMIT = 100;
 
 const queues: ServiceSchema<object, object, object, This> = {
   name: "queues",
@@ -120,13 +125,14 @@ const queues: ServiceSchema<object, object, object, This> = {
     },
 
     /**
-     * The tasks of a label that were made at `since` (RFC 3339) or later and have an ID below `before`, newest first. As many
-     * as one message holds: there are no more where it answers none.
+     * The tasks of a label that were made at `since` (RFC 3339) or later, newest first, or those of them that come after the
+     * task `after`. As many as one message holds: there are no more where it answers none.
      */
     list: {
-      async handler(this: This, ctx: Context<{ label: string; since: string; before: number }>): Promise<TaskView[]> {
-        const { label, since, before } = ctx.params;
-        const tasks = await this.tasks.listByLabel(label, new Date(since), before, LIST_LIMIT);
+      async handler(this: This, ctx: Context<ListParams>): Promise<TaskView[]> {
+        const { label, since, after } = ctx.params;
+        const last = after ? { _id: after.id, createTime: new Date(after.createTime) } : null;
+        const tasks = await this.tasks.listByLabel(label, new Date(since), last);
         return tasks.map(viewTask);
       },
     },

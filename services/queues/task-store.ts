@@ -30,9 +30,13 @@ function indexes(retentionDays: number): IndexDescription[] {
     { name: "chained", key: { channel: 1, _id: 1 }, partialFilterExpression: { state: "CHAINED" } },
     { name: "lease", key: { leaseUntil: 1 }, partialFilterExpression: { state: "RUNNING" } },
     { name: "stream", key: { stream: 1, _id: 1 }, partialFilterExpression: { stream: { $exists: true } } },
-    { name: "owner", key: { owner: 1, _id: -1 } },
+    { name: "owner", key: { owner: 1, createTime: -1, _id: -1 } },
     { name: "successor", key: { next: 1 }, unique: true, partialFilterExpression: { next: { $exists: true } } },
-    { name: "label", key: { label: 1, _id: -1 }, partialFilterExpression: { label: { $exists: true } } },
+    {
+      name: "label",
+      key: { label: 1, createTime: -1, _id: -1 },
+      partialFilterExpression: { label: { $exists: true } },
+    },
     {
       name: "expiry",
       key: { endTime: 1 },
@@ -58,6 +62,10 @@ export interface Created {
   created: boolean;
 }
 
+/** IDs tell the order only of what one node made. */
+const NEWEST_FIRST = { createTime: -1, _id: -1 } as const;
+/** Tasks of a label that are read at once. */
+const LIST_LIMIT = 100;
 const MAX_ROUNDS = 10;
 const overflow = () =>
   new LongshoreError("RESOURCE_EXHAUSTED", "too many requests wait for the datastore, try again later");
@@ -125,7 +133,10 @@ export class TaskStore {
   async lastRun(key: string, channels: string[]): Promise<Task | null> {
     // "." is the character after "-": the range holds the key itself and its runs.
     const filter: Filter<Task> = { hash: { $gte: key, $lt: `${key}.` }, channel: { $in: channels } };
-    return this.#tasks.findOne(filter, { sort: { _id: -1 } });
+    const runs = await this.#tasks.find(filter, { projection: { hash: 1 } }).toArray();
+    // Not by their IDs: each node gives those from a block of its own.
+    const [last] = runs.sort((left, right) => runNumber(key, right.hash) - runNumber(key, left.hash));
+    return last ? this.get(last._id) : null;
   }
 
   async get(id: number): Promise<Task | null> {
@@ -144,16 +155,21 @@ export class TaskStore {
   /** Newest first; fewer than `limit` where more would not fit into one answer. */
   async listByOwner(owner: string, limit: number, skip: number): Promise<{ tasks: Task[]; total: number }> {
     const [tasks, total] = await Promise.all([
-      takeWithin(this.#tasks.find({ owner }, { sort: { _id: -1 }, limit, skip }), MAX_ANSWER_BYTES),
+      takeWithin(this.#tasks.find({ owner }, { sort: NEWEST_FIRST, limit, skip }), MAX_ANSWER_BYTES),
       this.#tasks.countDocuments({ owner }),
     ]);
     return { tasks, total };
   }
 
-  /** Newest first, those made at `since` or later with an ID below `before`; fewer where more would not fit. */
-  async listByLabel(label: string, since: Date, before: number, limit: number): Promise<Task[]> {
-    const filter: Filter<Task> = { label, _id: { $lt: before }, createTime: { $gte: since } };
-    return takeWithin(this.#tasks.find(filter, { sort: { _id: -1 }, limit }), MAX_ANSWER_BYTES);
+  /** Newest first, those made at `since` or later that come after the task `after`; fewer where more would not fit. */
+  async listByLabel(label: string, since: Date, after: Pick<Task, "_id" | "createTime"> | null): Promise<Task[]> {
+    const filter: Filter<Task> = { label, createTime: { $gte: since } };
+    if (after) {
+      const { _id, createTime } = after;
+      filter.createTime = { $gte: since, $lte: createTime };
+      filter.$or = [{ createTime: { $lt: createTime } }, { _id: { $lt: _id } }];
+    }
+    return takeWithin(this.#tasks.find(filter, { sort: NEWEST_FIRST, limit: LIST_LIMIT }), MAX_ANSWER_BYTES);
   }
 
   async waiting(channel: string): Promise<number> {

@@ -90,6 +90,8 @@ export interface Report {
   progress?: number;
   /** Who reports; none is accepted from anyone. */
   worker?: string;
+  /** Which of the task's attempts it is about: a worker may have got the task again, while it is still at it. */
+  attempt?: number;
 }
 
 export const MAX_TEXT_BYTES = 512 * 1024;
@@ -209,7 +211,8 @@ export function report(task: Task, said: Report, now: Date, random: () => number
   if (task.state !== "RUNNING") {
     throw failedPrecondition(`task ${task._id} is not being worked on: its state is WAITING`);
   }
-  if (said.worker !== undefined && said.worker !== task.holder) {
+  const stranger = said.worker !== undefined && said.worker !== task.holder;
+  if (stranger || (said.attempt !== undefined && said.attempt !== task.attempts)) {
     throw failedPrecondition(`task ${task._id} belongs to another worker`);
   }
   if (task.leaseUntil && task.leaseUntil < now) {
