@@ -19,7 +19,10 @@ export interface MethodBinding {
   stream?: StreamMode;
   /** With `each`: how many calls of a stream may run at once; 32 by default. */
   inFlight?: number;
-  /** With `credit`: the field of the request that tells one waiting line from another. */
+  /**
+   * A field of the request. With `credit` it tells one waiting line from another; with `each`, requests that have it in common
+   * are answered one after the other.
+   */
   key?: string;
   /** Action within the service that learns `{id, reason}` when a stream has ended. */
   close?: string;
@@ -106,7 +109,8 @@ function check(binding: MethodBinding, method: protobuf.Method, schema: ServiceS
   }
   const fits = stream === "credit" ? method.requestStream && method.responseStream : stream === defaultStream(method);
   if (!fits) throw failedPrecondition(`${where}: stream mode ${stream} does not fit this RPC`);
-  if (stream === "credit" && (key === undefined || !method.resolvedRequestType?.fields[key])) {
-    throw failedPrecondition(`${where}: stream mode credit needs key, a field of its request`);
+  if (stream === "credit" && key === undefined) throw failedPrecondition(`${where}: stream mode credit needs key`);
+  if (key !== undefined && !method.resolvedRequestType?.fields[key]) {
+    throw failedPrecondition(`${where}: key ${key} is not a field of its request`);
   }
 }

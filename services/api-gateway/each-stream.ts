@@ -12,11 +12,16 @@ interface Slot {
   failure?: { error: unknown };
 }
 
-/** A bidirectional stream of one answer a request, in the order of the requests, some calls at once. */
+/**
+ * A bidirectional stream of one answer a request, in the order of the requests, some calls at once. Requests of one key
+ * are called one after the other, for calls that go to different nodes overtake each other.
+ */
 export function eachStream(method: ServedMethod, scope: GatewayScope): handleBidiStreamingCall<Message, Message> {
-  const limit = method.binding.inFlight ?? DEFAULT_IN_FLIGHT;
+  const { inFlight: limit = DEFAULT_IN_FLIGHT, key } = method.binding;
   return (call) => {
     const slots: Slot[] = [];
+    /** The last call of each key. */
+    const turns = new Map<unknown, Promise<void>>();
     let blocked = false;
     let ending = false;
 
@@ -56,16 +61,21 @@ export function eachStream(method: ServedMethod, scope: GatewayScope): handleBid
       const slot: Slot = {};
       // Answers that wait for the client count too: what is read is bounded by what is written.
       if (slots.push(slot) >= limit) call.pause();
-      void rpc
-        .invoke(method.action, request, {})
+      const ask = () => rpc.invoke(method.action, request, {});
+      const name = key === undefined ? undefined : request[key];
+      const previous = name === undefined ? undefined : turns.get(name);
+      const turn = (previous?.then(ask) ?? ask())
         .then(
-          (answer) => (slot.answer = (answer ?? {}) as Message),
+          (answer) => void (slot.answer = (answer ?? {}) as Message),
           (error: unknown) => {
             slot.answer = refusalOf(error, method.errors, rpc.requestId);
             if (!slot.answer) slot.failure = { error };
           },
         )
         .then(flush);
+      if (name === undefined) return;
+      turns.set(name, turn);
+      void turn.then(() => turns.get(name) === turn && turns.delete(name));
     });
   };
 }

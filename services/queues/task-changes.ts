@@ -26,18 +26,26 @@ interface Change {
 interface Plan {
   before: Task;
   after: Task;
+  set: Partial<Task>;
+  clear: Set<keyof Task>;
   items: { index: number; outcome: Outcome<Changed> }[];
+  /** Decided on what this node remembers: good where the write finds it so, else to be decided again. */
+  remembered: boolean;
 }
 
 /** A long input is not read to decide on a report. */
 export const DECISION_FIELDS = { input: 0 };
 const MAX_ROUNDS = 10;
+/** About 3 MB. */
+const MAX_REMEMBERED = 5_000;
 
 export class TaskChanges {
   readonly #tasks: Collection<Task>;
   readonly #now: () => Date;
   readonly #changed: (changed: Changed[]) => void;
   readonly #group: GroupCommit<Change, Changed>;
+  /** Running tasks as this node saw them last: what most reports are about, so that they need not be read. */
+  readonly #remembered = new Map<number, Task>();
 
   /** `changed` is told of each group's changes after their commit. */
   constructor(tasks: Collection<Task>, now: () => Date, limits: GroupLimits, changed: (changed: Changed[]) => void) {
@@ -52,15 +60,29 @@ export class TaskChanges {
     return this.#group.add({ id, decide });
   }
 
+  /** Tasks that this node has just claimed. */
+  remember(tasks: Task[]): void {
+    for (const task of tasks) {
+      const { input: _input, ...rest } = task;
+      this.#remembered.set(task._id, rest as Task);
+    }
+    // The first in the map are the oldest.
+    for (const id of this.#remembered.keys()) {
+      if (this.#remembered.size <= MAX_REMEMBERED) return;
+      this.#remembered.delete(id);
+    }
+  }
+
   async #apply(changes: Change[]): Promise<Outcome<Changed>[]> {
     const outcomes = new Array<Outcome<Changed>>(changes.length);
     let open = changes.map((change, index) => ({ ...change, index }));
     for (let round = 0; open.length > 0; round += 1) {
-      const plans = round < MAX_ROUNDS ? await this.#plan(open) : abandoned(open);
+      const plans = round < MAX_ROUNDS ? await this.#plan(open) : open.map(({ index }) => abandon(index, UNSTEADY));
       const missed = await this.#write(plans);
       const done = plans.filter((plan) => !missed.has(plan));
       for (const { items } of done) for (const { index, outcome } of items) outcomes[index] = outcome;
       this.#changed(done.filter(({ before, after }) => before !== after));
+      for (const { after } of done) if (after.state === "RUNNING") this.#remembered.set(after._id, after);
       const again = new Set([...missed].flatMap(({ items }) => items.map(({ index }) => index)));
       open = open.filter(({ index }) => again.has(index));
     }
@@ -68,75 +90,97 @@ export class TaskChanges {
   }
 
   async #plan(open: (Change & { index: number })[]): Promise<Plan[]> {
-    const ids = [...new Set(open.map(({ id }) => id))];
-    const stored = await this.#tasks.find({ _id: { $in: ids } }, { projection: DECISION_FIELDS }).toArray();
-    const plans = new Map(stored.map((task): [number, Plan] => [task._id, { before: task, after: task, items: [] }]));
+    const plans = new Map<number, Plan>();
+    const unread = new Set<number>();
+    for (const { id } of open) {
+      const task = this.#remembered.get(id);
+      // Whatever comes of this round, what is remembered then is newer.
+      this.#remembered.delete(id);
+      if (task) plans.set(id, planFor(task, true));
+      else if (!plans.has(id)) unread.add(id);
+    }
+    for (const task of await this.#read([...unread])) plans.set(task._id, planFor(task, false));
     const unknown: Plan[] = [];
     const now = this.#now();
     for (const { id, decide, index } of open) {
       const plan = plans.get(id);
       if (plan) plan.items.push({ index, outcome: decideNext(plan, decide, now) });
-      else unknown.push(...abandoned([{ index }], notFound(`there is no task ${id}`)));
+      else unknown.push(abandon(index, notFound(`there is no task ${id}`)));
     }
     return [...plans.values(), ...unknown];
   }
 
-  /** Writes the plans; answers those that another node was faster than. */
-  async #write(plans: Plan[]): Promise<Set<Plan>> {
-    const writing = plans.filter(({ before, after }) => before !== after);
-    if (writing.length === 0) return new Set();
-    const result = await this.#tasks.bulkWrite(writing.map(operation), { ordered: false });
-    if (result.matchedCount === writing.length) return new Set();
-    const ids = writing.map(({ after }) => after._id);
-    const stored = await this.#tasks.find({ _id: { $in: ids } }, { projection: DECISION_FIELDS }).toArray();
-    const tasks = new Map(stored.map((task) => [task._id, task]));
-    return new Set(writing.filter((plan) => !stands(plan, tasks.get(plan.after._id))));
+  async #read(ids: number[]): Promise<Task[]> {
+    if (ids.length === 0) return [];
+    return this.#tasks.find({ _id: { $in: ids } }, { projection: DECISION_FIELDS }).toArray();
   }
+
+  /** Writes the plans; answers those to be made again: what they were decided on did not stand, or may not have. */
+  async #write(plans: Plan[]): Promise<Set<Plan>> {
+    const unsure = plans.filter(
+      ({ remembered, items }) => remembered && items.some(({ outcome }) => !changes(outcome)),
+    );
+    const missed = new Set(unsure);
+    const writing = plans.filter((plan) => plan.before !== plan.after && !missed.has(plan));
+    if (writing.length === 0) return missed;
+    const result = await this.#tasks.bulkWrite(writing.map(operation), { ordered: false });
+    if (result.matchedCount === writing.length) return missed;
+    const stored = new Map((await this.#read(writing.map(({ after }) => after._id))).map((task) => [task._id, task]));
+    for (const plan of writing) if (!stands(plan, stored.get(plan.after._id))) missed.add(plan);
+    return missed;
+  }
+}
+
+const UNSTEADY = new LongshoreError("ABORTED", "the task keeps changing, try again");
+
+function planFor(task: Task, remembered: boolean): Plan {
+  return { before: task, after: task, set: {}, clear: new Set(), items: [], remembered };
+}
+
+function abandon(index: number, error: Error): Plan {
+  return { ...planFor({} as Task, false), items: [{ index, outcome: { error } }] };
 }
 
 function decideNext(plan: Plan, decide: Decide, now: Date): Outcome<Changed> {
   const before = plan.after;
   try {
     const transition = decide(before, now);
-    if (transition) plan.after = applied(before, transition);
+    if (transition) apply(plan, transition);
     return { value: { before, after: plan.after } };
   } catch (error) {
     return { error };
   }
 }
 
-function abandoned(
-  items: { index: number }[],
-  error: Error = new LongshoreError("ABORTED", "the task keeps changing, try again"),
-): Plan[] {
-  const none = {} as Task;
-  return items.map(({ index }) => ({ before: none, after: none, items: [{ index, outcome: { error } }] }));
+function apply(plan: Plan, { set, clear }: Transition): void {
+  const after: Task = { ...plan.after, ...set };
+  for (const field of Object.keys(set)) plan.clear.delete(field as keyof Task);
+  for (const field of clear) {
+    Reflect.deleteProperty(after, field);
+    Reflect.deleteProperty(plan.set, field);
+    plan.clear.add(field);
+  }
+  Object.assign(plan.set, set);
+  plan.after = after;
 }
 
-function applied(task: Task, { set, clear }: Transition): Task {
-  const after: Task = { ...task, ...set };
-  for (const field of clear) Reflect.deleteProperty(after, field);
-  return after;
+function changes(outcome: Outcome<Changed>): boolean {
+  return "value" in outcome && outcome.value.before !== outcome.value.after;
 }
 
 /** Guarded by all that the decision was made on; null matches a field that is not there. */
-function operation({ before, after }: Plan): AnyBulkWriteOperation<Task> {
+function operation({ before, set, clear }: Plan): AnyBulkWriteOperation<Task> {
   const filter = { _id: before._id, state: before.state, token: before.token ?? null, prior: before.prior ?? null };
-  const set = Object.fromEntries(differing(before, after));
-  const gone = Object.keys(before).filter((field) => !(field in after));
   const update: UpdateFilter<Task> = { $set: set };
+  const gone = [...clear].filter((field) => before[field] !== undefined);
   if (gone.length) update.$unset = Object.fromEntries(gone.map((field) => [field, ""])) as typeof update.$unset;
   return { updateOne: { filter: filter as Filter<Task>, update } };
 }
 
-function differing(before: Task, after: Task): [string, unknown][] {
-  return Object.entries(after).filter(([field, value]) => value !== before[field as keyof Task]);
-}
-
 /** Whether the stored task shows what was written; the input is not among the fields that are read back. */
-function stands({ before, after }: Plan, stored: Task | undefined): boolean {
+function stands({ set }: Plan, stored: Task | undefined): boolean {
   if (!stored) return false;
-  return differing(before, after).every(([field, value]) => {
+  return Object.entries(set).every(([field, value]) => {
     const other = stored[field as keyof Task];
     if (other instanceof Date && value instanceof Date) return other.getTime() === value.getTime();
     return other === value || field === "input";
