@@ -68,7 +68,7 @@ const queues: ServiceSchema<object, object, object, This> = {
         QueryTaskByOwner: "standard.queryTaskByOwner",
         QueryTaskByHashCode: "standard.queryTaskByHashCode",
         QueryLengthByChannel: "standard.queryLengthByChannel",
-        ReportTaskResult: { action: "standard.reportTaskResult", stream: "each", inFlight: 256 },
+        ReportTaskResult: { action: "standard.reportTaskResult", stream: "each", key: "ID", inFlight: 256 },
         ReceiveQueueByChannel: {
           action: "standard.receiveQueueByChannel",
           stream: "credit",

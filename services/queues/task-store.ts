@@ -66,6 +66,8 @@ export interface Created {
 const NEWEST_FIRST = { createTime: -1, _id: -1 } as const;
 /** Tasks of a label that are read at once. */
 const LIST_LIMIT = 100;
+/** Tasks read at once, of up to 1 MiB each. */
+const MANY_BATCH = 32;
 const MAX_ROUNDS = 10;
 const overflow = () =>
   new LongshoreError("RESOURCE_EXHAUSTED", "too many requests wait for the datastore, try again later");
@@ -147,9 +149,18 @@ export class TaskStore {
     return this.#tasks.findOne({ hash });
   }
 
-  /** The tasks of these IDs, the oldest first, those that fit into one answer. */
+  /** The tasks of these IDs, in that order, those that fit into one answer. */
   async many(ids: number[]): Promise<Task[]> {
-    return takeWithin(this.#tasks.find({ _id: { $in: ids } }, { sort: { _id: 1 } }), MAX_ANSWER_BYTES);
+    return takeWithin(this.#inOrder(ids), MAX_ANSWER_BYTES);
+  }
+
+  async *#inOrder(ids: number[]): AsyncGenerator<Task> {
+    for (let from = 0; from < ids.length; from += MANY_BATCH) {
+      const batch = ids.slice(from, from + MANY_BATCH);
+      const found = await this.#tasks.find({ _id: { $in: batch } }).toArray();
+      const tasks = new Map(found.map((task) => [task._id, task]));
+      for (const id of batch) yield* [tasks.get(id) ?? []].flat();
+    }
   }
 
   /** Newest first; fewer than `limit` where more would not fit into one answer. */
@@ -180,8 +191,10 @@ export class TaskStore {
   }
 
   /** Up to the sum of what the receivers want, in their order. */
-  claim(channel: string, requests: ClaimRequest[]): Promise<Task[][]> {
-    return claimTasks(this.#tasks, this.#now, channel, requests);
+  async claim(channel: string, requests: ClaimRequest[]): Promise<Task[][]> {
+    const shares = await claimTasks(this.#tasks, this.#now, channel, requests);
+    this.#changes.remember(shares.flat());
+    return shares;
   }
 
   /**
