@@ -1,0 +1,228 @@
+/** Exports whose node dies, freezes or is told to stop in the middle: nothing is lost, doubled or left over. */
+import { randomBytes } from "node:crypto";
+import { once } from "node:events";
+import { readdir } from "node:fs/promises";
+import { createServer, type AddressInfo } from "node:net";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterEach, expect, test } from "@jest/globals";
+import { parse } from "csv-parse/sync";
+import type { ExportDetail } from "../export-client.ts";
+import { ExportClient } from "../export-client.ts";
+import type { SpawnedNode } from "../node.ts";
+import { spawnNode } from "../node.ts";
+import type { PagedSource } from "../paged-source.ts";
+import { withPagedSource } from "../paged-source.ts";
+import { next, QueuesClient } from "../queues-client.ts";
+import { describeWith, serverUrl } from "../servers.ts";
+import { firstDifference } from "../table-files.ts";
+import { withTempDir } from "../temp-dir.ts";
+import { ownDatabase } from "../topologies.ts";
+import { waitFor } from "../wait-for.ts";
+
+const ROWS = 4_000;
+const LIMIT = 20;
+/** Where an export is in the middle, of 200 pages. */
+const MIDDLE = 60;
+const LEASE_MS = 15_000;
+
+const open: SpawnedNode[] = [];
+afterEach(async () => {
+  for (const node of open.splice(0)) {
+    node.process.kill("SIGCONT");
+    await node.stop("SIGKILL");
+  }
+});
+
+async function start(env: Record<string, string>): Promise<SpawnedNode> {
+  const node = await spawnNode({ LOG_LEVEL: "warn", ...env });
+  open.push(node);
+  return node;
+}
+
+/** A port that is free now, for a node that comes back where it was. */
+async function freePort(): Promise<string> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, "close");
+  return String(port);
+}
+
+/** A source that takes a while for each page, so that a node can be caught in the middle. */
+function withSlowSource(body: (source: PagedSource) => Promise<void>): Promise<void> {
+  return withPagedSource(
+    {
+      total: () => ROWS,
+      header: { id: "ID", name: "Name" },
+      row: (id) => ({ id, name: `name ${id}` }),
+      intercept: () => sleep(10, false),
+    },
+    body,
+  );
+}
+
+function request(url: string) {
+  const source_http = { url, method: "GET", param: { limit: LIMIT } };
+  return { ext_type: "CSV", title: "rows", user_id: "1", conn: 2, source_http };
+}
+
+const inTheMiddle = ({ requests }: PagedSource) => waitFor(() => requests.some(({ page }) => page === MIDDLE), 20_000);
+
+/** Every row is there once, and the store holds the one file and nothing unfinished. */
+async function expectWhole(client: ExportClient, detail: ExportDetail, dataDir: string): Promise<void> {
+  const [file] = await client.unzip(detail.down_url);
+  const expected = Array.from({ length: ROWS }, (_, id) => [String(id), `name ${id}`]);
+  expect(firstDifference(parse(file!.content), [["ID", "Name"], ...expected])).toBeUndefined();
+  const entries = await readdir(join(dataDir, "objects"), { recursive: true, withFileTypes: true });
+  const files = entries.filter((entry) => entry.isFile()).map(({ name }) => name);
+  expect(files).toHaveLength(1);
+  expect(detail.down_url).toContain(`/v1/down/${files[0]}?`);
+}
+
+test("a node that is killed in the middle of an export completes it when it is back", () =>
+  withTempDir((dataDir) =>
+    withSlowSource(async (source) => {
+      const env = { DATA_DIR: dataDir, HTTP_PORT: await freePort(), GRPC_PORT: await freePort() };
+      const killed = await start(env);
+      const client = new ExportClient(killed.http);
+      const key = await client.submit("http", request(source.url));
+      await inTheMiddle(source);
+      expect(await killed.stop("SIGKILL")).toBe("SIGKILL");
+      expect((await readdir(join(dataDir, "objects", ".incoming"))).length).toBe(1);
+      await start(env);
+      expect((await client.detail(key)).status).toBe(1);
+      const detail = await client.done(key, LEASE_MS + 10_000);
+      await expectWhole(client, detail, dataDir);
+    }),
+  ));
+
+test("a node that is told to stop gives an export back without a loss, and completes it when it is back", () =>
+  withTempDir((dataDir) =>
+    withSlowSource(async (source) => {
+      const env = { DATA_DIR: dataDir, HTTP_PORT: await freePort(), STOP_TIMEOUT: "1", MAX_LOST: "1" };
+      const stopped = await start(env);
+      const client = new ExportClient(stopped.http);
+      const key = await client.submit("http", request(source.url));
+      await inTheMiddle(source);
+      const before = performance.now();
+      expect(await stopped.stop()).toBe(0);
+      expect(performance.now() - before).toBeLessThan(2_000);
+      expect(source.requests.length).toBeLessThan(200);
+      await start(env);
+      // Given back, it waits for no lease.
+      await expectWhole(client, await client.done(key, LEASE_MS - 5_000), dataDir);
+    }),
+  ));
+
+test("what a client's worker has in hand when its node stops can be reported when that is back", () =>
+  withTempDir(async (dataDir) => {
+    const env = { DATA_DIR: dataDir, HTTP_PORT: await freePort(), GRPC_PORT: await freePort(), MAX_LOST: "1" };
+    const node = await start(env);
+    const worker = { "x-worker-id": "worker" };
+    let client = new QueuesClient(node.grpc);
+    const { ID } = await client.create({ Channel: "work", Input: "x" });
+    const stream = client.receive(worker);
+    stream.on("error", () => undefined);
+    stream.write({ Channel: "work" });
+    expect(await next(stream)).toMatchObject({ Tasks: { ID } });
+    expect(await node.stop()).toBe(0);
+    client.close();
+    client = new QueuesClient((await start(env)).grpc);
+    try {
+      const reported = await client.report({ ID, State: 1, Output: "done" }, worker);
+      expect(reported).toEqual({ State: "200", Message: "", Data: ID });
+    } finally {
+      client.close();
+    }
+  }));
+
+describeWith(["mongodb", "nats"], "three nodes, of which two export", () => {
+  interface Cluster {
+    client: ExportClient;
+    workers: [SpawnedNode, SpawnedNode];
+    dataDir: string;
+  }
+
+  function withCluster(more: Record<string, string>, body: (cluster: Cluster) => Promise<void>): Promise<void> {
+    return withTempDir(async (dataDir) => {
+      const env = {
+        DATA_DIR: dataDir,
+        MONGODB_URI: ownDatabase(),
+        NATS_URL: serverUrl("nats"),
+        NAMESPACE: `test-${randomBytes(6).toString("hex")}`,
+        ...more,
+      };
+      const [gateway, ...workers] = await Promise.all([
+        start({ ...env, NODE_ID: "gateway", SERVICES: "api-gateway,queues" }),
+        start({ ...env, NODE_ID: "one", SERVICES: "export" }),
+        start({ ...env, NODE_ID: "two", SERVICES: "export" }),
+      ]);
+      const client = new ExportClient(gateway.http);
+      await waitFor(async () => (await client.call("GET", "/v1/export/history?user_id=1")).status === 200, 10_000);
+      await body({ client, workers, dataDir });
+    });
+  }
+
+  /** The worker that an export's unfinished file belongs to comes first. */
+  async function byWork({ workers, dataDir }: Cluster): Promise<[SpawnedNode, SpawnedNode]> {
+    const [name = ""] = await readdir(join(dataDir, "objects", ".incoming"));
+    const [one, two] = workers;
+    const isTwo = name.includes(`.${two.process.pid}.`);
+    expect(isTwo || name.includes(`.${one.process.pid}.`)).toBe(true);
+    return isTwo ? [two, one] : [one, two];
+  }
+
+  test(
+    "the other takes over from one that is killed",
+    () =>
+      withCluster({}, (cluster) =>
+        withSlowSource(async (source) => {
+          const { client, dataDir } = cluster;
+          const key = await client.submit("http", request(source.url));
+          await inTheMiddle(source);
+          const [working] = await byWork(cluster);
+          await working.stop("SIGKILL");
+          await expectWhole(client, await client.done(key, LEASE_MS + 10_000), dataDir);
+        }),
+      ),
+    60_000,
+  );
+
+  test(
+    "the other takes over from one that freezes, which does no harm when it goes on",
+    () =>
+      withCluster({}, (cluster) =>
+        withSlowSource(async (source) => {
+          const { client, dataDir } = cluster;
+          const key = await client.submit("http", request(source.url));
+          await inTheMiddle(source);
+          const [working] = await byWork(cluster);
+          working.process.kill("SIGSTOP");
+          const detail = await client.done(key, LEASE_MS + 10_000);
+          working.process.kill("SIGCONT");
+          await waitFor(async () => (await readdir(join(dataDir, "objects", ".incoming"))).length === 0, 10_000);
+          await expectWhole(client, detail, dataDir);
+          expect(await client.detail(key)).toEqual({ ...detail, down_url: expect.any(String) });
+        }),
+      ),
+    60_000,
+  );
+
+  test(
+    "the other takes over at once from one that is told to stop, without a loss",
+    () =>
+      withCluster({ STOP_TIMEOUT: "1", MAX_LOST: "1" }, (cluster) =>
+        withSlowSource(async (source) => {
+          const { client, dataDir } = cluster;
+          const key = await client.submit("http", request(source.url));
+          await inTheMiddle(source);
+          const [working] = await byWork(cluster);
+          await working.stop();
+          await expectWhole(client, await client.done(key, LEASE_MS - 5_000), dataDir);
+        }),
+      ),
+    60_000,
+  );
+});
