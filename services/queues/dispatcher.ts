@@ -28,6 +28,8 @@ interface Receiver {
   settle: (tasks: Task[]) => void;
   fail: (error: unknown) => void;
   done: boolean;
+  /** Its wait is over, but a claim that may serve it is under way. */
+  overdue: boolean;
 }
 
 interface Channel {
@@ -88,6 +90,7 @@ export class Dispatcher {
       const receiver: Receiver = {
         request,
         done: false,
+        overdue: false,
         settle: (tasks) => {
           leave();
           resolve(tasks);
@@ -98,7 +101,12 @@ export class Dispatcher {
         },
       };
       const onAbort = () => receiver.settle([]);
-      const timer = setTimeout(onAbort, request.waitMs);
+      // Also who does not wait at all gets what is there.
+      const onTimeout = () => {
+        if (channel.claiming) receiver.overdue = true;
+        else receiver.settle([]);
+      };
+      const timer = setTimeout(onTimeout, request.waitMs);
       request.signal.addEventListener("abort", onAbort);
       channel.receivers.add(receiver);
       this.hint(request.channel);
@@ -135,6 +143,7 @@ export class Dispatcher {
           receivers.map(({ request }) => request),
         );
         this.#share(receivers, shares);
+        settleOverdue(receivers);
         // Somebody was served: there may be more for those who were not.
         if (shares.some((share) => share.length > 0)) channel.stale = true;
       }
@@ -144,6 +153,7 @@ export class Dispatcher {
       channel.receivers.values().next().value?.fail(error);
     } finally {
       channel.claiming = false;
+      settleOverdue([...channel.receivers]);
       if (channel.receivers.size === 0) this.#channels.delete(name);
     }
   }
@@ -158,4 +168,8 @@ export class Dispatcher {
     }
     if (orphans.length) this.#options.giveBack(orphans).catch(this.#options.onError);
   }
+}
+
+function settleOverdue(receivers: Receiver[]): void {
+  for (const receiver of receivers) if (receiver.overdue && !receiver.done) receiver.settle([]);
 }

@@ -111,6 +111,13 @@ onEveryTopology("standard.Queues", (start) => {
     expect(empty.body.Data).toEqual([]);
   });
 
+  test("a request that does not wait gets what is there", async () => {
+    const name = channel();
+    const { ID } = await client.create({ Channel: name });
+    const received = await rest<TaskMessage[]>("POST", `/v1/queues/channels/${name}:receive`, { wait: 0 });
+    expect(received.body.Data.map((task) => task.ID)).toEqual([ID]);
+  });
+
   test("a task is told with the document's names and its times in RFC 3339", async () => {
     const name = channel();
     const hash = `h-${name}-${Date.now()}`;
