@@ -102,6 +102,7 @@ const exportService: ServiceSchema<object, object, object, This> = {
 
     detail: {
       rest: "GET /v1/export/detail",
+      idempotent: true,
       async handler(this: This, ctx: Context<{ key?: unknown }>) {
         const { key } = ctx.params;
         if (!key) return missing(ctx, "key");
@@ -112,6 +113,7 @@ const exportService: ServiceSchema<object, object, object, This> = {
 
     history: {
       rest: "GET /v1/export/history",
+      idempotent: true,
       async handler(this: This, ctx: Context<{ user_id?: unknown; uid?: unknown }>) {
         const user = ctx.params.user_id ?? ctx.params.uid;
         if (!user) return missing(ctx, "user_id");

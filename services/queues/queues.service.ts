@@ -87,7 +87,7 @@ const queues: ServiceSchema<object, object, object, This> = {
     /** Stores a task; resolves when it is on disk. */
     create: {
       async handler(this: This, ctx: Context<TaskRequest>): Promise<{ task: TaskView; created: boolean }> {
-        const { task, created } = await this.tasks.create(ctx.params);
+        const { task, created } = await this.tasks.create({ ...ctx.params, internal: true });
         return { task: viewTask(task), created };
       },
     },
@@ -99,13 +99,14 @@ const queues: ServiceSchema<object, object, object, This> = {
         ctx: Context<TaskRequest & { key: string }>,
       ): Promise<{ task: TaskView; created: boolean }> {
         const { key, ...request } = ctx.params;
-        const { task, created } = await this.tasks.createRun(key, request);
+        const { task, created } = await this.tasks.createRun(key, { ...request, internal: true });
         return { task: viewTask(task), created };
       },
     },
 
     /** The task of that ID or HashCode; NOT_FOUND where there is none. */
     get: {
+      idempotent: true,
       async handler(this: This, ctx: Context<{ id?: number; hash?: string }>): Promise<TaskView> {
         const { id, hash } = ctx.params;
         const task = id === undefined ? await this.tasks.findByHash(String(hash)) : await this.tasks.get(Number(id));
@@ -116,6 +117,7 @@ const queues: ServiceSchema<object, object, object, This> = {
 
     /** The last of the runs under `key` in these channels; NOT_FOUND where there is none. */
     lastRun: {
+      idempotent: true,
       async handler(this: This, ctx: Context<{ key: string; channels: string[] }>): Promise<TaskView> {
         const { key, channels } = ctx.params;
         const task = await this.tasks.lastRun(key, channels);
@@ -129,6 +131,7 @@ const queues: ServiceSchema<object, object, object, This> = {
      * task `after`. As many as one message holds: there are no more where it answers none.
      */
     list: {
+      idempotent: true,
       async handler(this: This, ctx: Context<ListParams>): Promise<TaskView[]> {
         const { label, since, after } = ctx.params;
         const last = after ? { _id: after.id, createTime: new Date(after.createTime) } : null;
@@ -139,6 +142,7 @@ const queues: ServiceSchema<object, object, object, This> = {
 
     /** How many tasks wait in a channel. */
     length: {
+      idempotent: true,
       async handler(this: This, ctx: Context<{ channel: string }>): Promise<number> {
         return this.tasks.waiting(ctx.params.channel);
       },

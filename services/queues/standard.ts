@@ -67,7 +67,7 @@ export const standardActions = {
   "standard.queryTaskByID": {
     rest: "GET /v1/queues/tasks/{ID}",
     async handler(this: This, ctx: StandardContext) {
-      return done({ Data: writeTask(this, await existing(this, ctx.params.ID)) });
+      return done({ Data: writeTask(await existing(this, ctx.params.ID)) });
     },
   },
 
@@ -77,7 +77,7 @@ export const standardActions = {
       const task = await existing(this, ctx.params.ID);
       const cancelled = await this.cancelTask(task._id);
       return done({
-        Data: (await this.tasks.many(cancelled.map(({ _id }) => _id))).map((task) => writeTask(this, task)),
+        Data: (await this.tasks.many(cancelled.map(({ _id }) => _id))).map(writeTask),
       });
     },
   },
@@ -90,7 +90,7 @@ export const standardActions = {
       const limit = Number(readUint64("Limit", params.Limit ?? params.limit)) || 100;
       const offset = Math.min(Number(readUint64("Offset", params.Offset ?? params.offset)), Number.MAX_SAFE_INTEGER);
       const { tasks, total } = await this.tasks.listByOwner(owner, Math.min(limit, 1_000), offset);
-      return done({ Total: String(total), Data: tasks.map((task) => writeTask(this, task)) });
+      return done({ Total: String(total), Data: tasks.map(writeTask) });
     },
   },
 
@@ -101,7 +101,7 @@ export const standardActions = {
       checkHash("HashCode", hash);
       const task = await this.tasks.findByHash(hash);
       if (!task) throw notFound(`HashCode: there is no task ${hash}`);
-      return done({ Data: writeTask(this, task) });
+      return done({ Data: writeTask(task) });
     },
   },
 
@@ -121,7 +121,7 @@ export const standardActions = {
       const id = readID(ctx.params.ID);
       const said = readReport(ctx);
       await this.tasks.change(id, (task, now) => {
-        refuseInternal(this, "ID", task.channel);
+        refuseOurs(task);
         return report(task, said, now);
       });
       return done({ Data: String(id) });
@@ -134,7 +134,7 @@ export const standardActions = {
       const id = readID(ctx.params.ID);
       const worker = workerOf(ctx);
       await this.tasks.change(id, (task, now) => {
-        refuseInternal(this, "ID", task.channel);
+        refuseOurs(task);
         return report(task, { state: "READY", output: "", worker }, now);
       });
       return done({ Data: String(id) });
@@ -150,7 +150,7 @@ export const standardActions = {
       const wait = readCount("wait", ctx.params.wait, 0, MAX_WAIT_SECONDS);
       const max = readCount("max", ctx.params.max ?? 1, 1, MAX_RECEIVE);
       const tasks = await receive(this, ctx, max, wait * 1_000, workerOf(ctx) ?? `rest-${ctx.id}`);
-      return done({ Data: tasks.map((task) => writeTask(this, task)) });
+      return done({ Data: tasks.map(writeTask) });
     },
   },
 
@@ -162,7 +162,7 @@ export const standardActions = {
       const stream = ctx.meta.stream?.id ?? ctx.id;
       const max = Math.min(Number(ctx.params.max ?? 1), MAX_RECEIVE);
       const tasks = await receive(this, ctx, max, STREAM_WAIT_MS, workerOf(ctx) ?? stream, stream);
-      return { items: tasks.map((task) => ({ Tasks: writeTask(this, task) })) };
+      return { items: tasks.map((task) => ({ Tasks: writeTask(task) })) };
     },
   },
 
@@ -200,7 +200,10 @@ async function receive(
     leaseMs: lease * 1_000,
     signal,
   });
-  if (signal.aborted && tasks.length) await service.giveBackTasks(tasks);
+  const internal = tasks.find((task) => task.internal);
+  if ((signal.aborted || internal) && tasks.length) await service.giveBackTasks(tasks);
+  // While no node offers the service, its channel is not known for what it is.
+  if (internal) throw channelOfOurs("Channel", channel);
   return tasks;
 }
 
@@ -213,7 +216,15 @@ async function existing(service: This, value: unknown): Promise<Task> {
 
 /** Jobs of Longshore's own are made and worked on by its services alone; anyone may look at them and cancel them. */
 function refuseInternal(service: This, field: string, channel: string): void {
-  if (service.isInternal(channel)) throw invalidArgument(field, `channel ${channel} belongs to a service of Longshore`);
+  if (service.isInternal(channel)) throw channelOfOurs(field, channel);
+}
+
+function refuseOurs(task: Task): void {
+  if (task.internal) throw channelOfOurs("ID", task.channel);
+}
+
+function channelOfOurs(field: string, channel: string): Error {
+  return invalidArgument(field, `channel ${channel} belongs to a service of Longshore`);
 }
 
 function done<T extends object>(fields: T): { State: string; Message: string } & T {
@@ -262,9 +273,9 @@ function readReport(ctx: StandardContext) {
   return { state, output: readText("Output", Output), progress, worker: workerOf(ctx) };
 }
 
-function writeTask(service: This, task: Task) {
+function writeTask(task: Task) {
   // What a job of Longshore's own was asked to do may hold its user's credentials.
-  const input = service.isInternal(task.channel) ? "" : task.input;
+  const input = task.internal ? "" : task.input;
   return {
     ID: String(task._id),
     Next: String(task.next ?? 0),

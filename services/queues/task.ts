@@ -42,6 +42,8 @@ export interface Task {
   attempts: number;
   /** Percent. */
   progress?: number;
+  /** Made by a service of Longshore: what it was asked to do is nobody else's to see or to take. */
+  internal?: true;
   /** Groups the tasks of an internal job for `list`: `export.user/123`. */
   label?: string;
   createTime: Date;
@@ -77,6 +79,7 @@ export interface TaskRequest {
   /** With `next`: run after it however it ends. */
   always?: boolean;
   retryMax?: number;
+  internal?: true;
   label?: string;
 }
 
@@ -166,6 +169,7 @@ export function newTask(request: TaskRequest): Omit<Task, "_id" | "readyAt" | "c
     retries: 0,
     losses: 0,
     attempts: 0,
+    ...(request.internal ? { internal: true } : {}),
     ...(request.label ? { label: request.label } : {}),
   };
 }

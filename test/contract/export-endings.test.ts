@@ -8,12 +8,14 @@ import { configOf } from "../../lib/config.ts";
 import { ExportClient } from "../export-client.ts";
 import type { SunkRequest } from "../http-sink.ts";
 import { withHttpSink } from "../http-sink.ts";
+import type { TaskView } from "../../services/queues/task.ts";
 import type { TestNode } from "../node.ts";
 import { startNode } from "../node.ts";
 import type { PagedSource, PagedSourceOptions } from "../paged-source.ts";
 import { withPagedSource } from "../paged-source.ts";
 import type { TaskMessage } from "../queues-client.ts";
 import { QueuesClient } from "../queues-client.ts";
+import { withTempDir } from "../temp-dir.ts";
 import type { Cluster } from "../topologies.ts";
 import { onEveryTopology } from "../topologies.ts";
 import { waitFor } from "../wait-for.ts";
@@ -358,4 +360,35 @@ describe("a callback that is never taken", () => {
         expect((await client.detail(key)).status).toBe(2);
       },
     ));
+});
+
+describe("a queue whose node runs no export", () => {
+  test("keeps what exports were asked with to itself, and their tasks from others' workers", () =>
+    withTempDir(async (dataDir) => {
+      const before = await startNode({ services: ["api-gateway", "queues"], config: { dataDir } });
+      const input = JSON.stringify({ source: { header: { authorization: "Bearer hunter2" } } });
+      const params = { key: "f".repeat(32), channel: "export.http", input };
+      const { task } = await before.broker.call<{ task: TaskView }, object>("queues.createRun", params);
+      await before.stop();
+      const node = await startNode({ services: ["api-gateway", "queues"], config: { dataDir } });
+      try {
+        const client = new ExportClient(node.http);
+        const shown = await client.call("GET", `/v1/queues/tasks/${task.id}`);
+        expect(shown.body).toMatchObject({ Data: { Channel: "export.http", State: "WAITING", Input: "" } });
+        const message = "channel export.http belongs to a service of Longshore";
+        for (const [path, field] of [
+          ["channels/export.http:receive", "Channel"],
+          [`tasks/${task.id}:report`, "ID"],
+          [`tasks/${task.id}:release`, "ID"],
+        ]) {
+          const refused = await client.call("POST", `/v1/queues/${path}`, { State: 1 });
+          expect(refused).toMatchObject({ status: 400, body: { State: 400, Message: `${field}: ${message}` } });
+        }
+        expect((await client.call("GET", `/v1/queues/tasks/${task.id}`)).body).toMatchObject({
+          Data: { State: "WAITING" },
+        });
+      } finally {
+        await node.stop();
+      }
+    }));
 });
