@@ -80,11 +80,13 @@ export class ExportClient {
     return (await this.call<ExportSummary[]>("GET", `/v1/export/history?user_id=${user}`)).body.data;
   }
 
-  /** The detail of an export that has ended, in whatever way. */
+  /** The detail of an export that has ended, in whatever way; asks again where a node that just went was asked. */
   async ended(key: string, timeout = 20_000): Promise<ExportDetail> {
     return waitFor(async () => {
-      const detail = await this.detail(key);
-      return detail.status === 1 ? undefined : detail;
+      const { body } = await this.call<ExportDetail>("GET", `/v1/export/detail?key=${key}`);
+      if (body.errcode === 503 || body.errcode === 504) return undefined;
+      if (body.errcode !== 0) throw new Error(`${body.errcode} ${body.msg}`);
+      return body.data.status === 1 ? undefined : body.data;
     }, timeout);
   }
 

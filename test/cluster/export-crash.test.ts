@@ -184,7 +184,7 @@ describeWith(["mongodb", "nats"], "three nodes, of which two export", () => {
           await inTheMiddle(source);
           const [working] = await byWork(cluster);
           await working.stop("SIGKILL");
-          await expectWhole(client, await client.done(key, LEASE_MS + 10_000), dataDir);
+          await expectWhole(client, await client.done(key, LEASE_MS + 20_000), dataDir);
         }),
       ),
     60_000,
@@ -200,7 +200,7 @@ describeWith(["mongodb", "nats"], "three nodes, of which two export", () => {
           await inTheMiddle(source);
           const [working] = await byWork(cluster);
           working.process.kill("SIGSTOP");
-          const detail = await client.done(key, LEASE_MS + 10_000);
+          const detail = await client.done(key, LEASE_MS + 20_000);
           working.process.kill("SIGCONT");
           await waitFor(async () => (await readdir(join(dataDir, "objects", ".incoming"))).length === 0, 10_000);
           await expectWhole(client, detail, dataDir);

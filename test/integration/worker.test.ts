@@ -263,6 +263,7 @@ describe.each(shapes)("a worker", ({ name, needs, place, start }) => {
         // A task that is lost once fails for good.
         const config = { ...place(dataDir), stopTimeout: 1_000, maxLost: 1 };
         const [short, long] = [hold("short"), hold("too long")];
+        started.length = 0;
         const before = await start(config);
         const tasks: TaskView[] = [];
         try {
