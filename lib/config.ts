@@ -67,6 +67,8 @@ export function configWarnings(config: Config): string[] {
     warnings.push("SIGNING_KEY is unset: nodes that do not share DATA_DIR refuse each other's download links");
   if (!config.s3Endpoint)
     warnings.push("S3_ENDPOINT is unset: nodes that do not share DATA_DIR do not see each other's files");
+  if (!config.publicUrl)
+    warnings.push("PUBLIC_URL is unset: download links lead to the node that made them, which may have no gateway");
   return warnings;
 }
 

@@ -167,6 +167,7 @@ test("a cluster without shared files and keys is warned of", () => {
   expect(configWarnings(joined)).toEqual([
     expect.stringContaining("SIGNING_KEY"),
     expect.stringContaining("S3_ENDPOINT"),
+    expect.stringContaining("PUBLIC_URL"),
   ]);
 });
 
