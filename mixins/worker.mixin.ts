@@ -61,7 +61,7 @@ interface WorkerService {
 
 type This = Service & WorkerService;
 
-const RECEIVE_WAIT_MS = 20_000;
+const MAX_RECEIVE_WAIT_MS = 20_000;
 /** Progress is stored at most this often. */
 const PROGRESS_MS = 1_000;
 /** Of the stop timeout, what running jobs get to finish; the rest is for giving them back. */
@@ -134,6 +134,9 @@ class Worker {
 
   async #receive(): Promise<void> {
     const { channel, concurrency, leaseSeconds } = this.#declaration;
+    const leaseMs = leaseSeconds * 1_000;
+    // When the leases of a node that died run out, its waiting receivers must be gone: they would take the tasks again.
+    const waitMs = Math.min(MAX_RECEIVE_WAIT_MS, leaseMs / 3);
     const { signal } = this.#receiving;
     let pause = 100;
     while (!signal.aborted) {
@@ -144,10 +147,10 @@ class Worker {
         });
         continue;
       }
-      const params = { channel, max: free, waitMs: RECEIVE_WAIT_MS, leaseMs: leaseSeconds * 1_000, worker: this.#name };
+      const params = { channel, max: free, waitMs, leaseMs, worker: this.#name };
       try {
         this.#checkReady();
-        const options = { signal, timeout: RECEIVE_WAIT_MS + 10_000 };
+        const options = { signal, timeout: waitMs + 10_000 };
         const tasks = await this.#service.broker.call<ClaimedTask[], object>("queues.receive", params, options);
         pause = 100;
         for (const task of tasks) this.#run(task);
