@@ -5,7 +5,7 @@ import { readdir } from "node:fs/promises";
 import { createServer, type AddressInfo } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterEach, expect, test } from "@jest/globals";
+import { expect, test } from "@jest/globals";
 import { parse } from "csv-parse/sync";
 import type { ExportDetail } from "../export-client.ts";
 import { ExportClient } from "../export-client.ts";
@@ -26,18 +26,23 @@ const LIMIT = 20;
 const MIDDLE = 60;
 const LEASE_MS = 15_000;
 
-const open: SpawnedNode[] = [];
-afterEach(async () => {
-  for (const node of open.splice(0)) {
-    node.process.kill("SIGCONT");
-    await node.stop("SIGKILL");
-  }
-});
+type Start = (env: Record<string, string>) => Promise<SpawnedNode>;
 
-async function start(env: Record<string, string>): Promise<SpawnedNode> {
-  const node = await spawnNode({ LOG_LEVEL: "warn", ...env });
-  open.push(node);
-  return node;
+/** Runs `body` with a data directory for the nodes that it starts, and ends those whatever happens. */
+function withNodes(body: (dataDir: string, start: Start) => Promise<void>): Promise<void> {
+  return withTempDir(async (dataDir) => {
+    const nodes: SpawnedNode[] = [];
+    try {
+      await body(dataDir, async (env) => {
+        const node = await spawnNode({ LOG_LEVEL: "warn", DATA_DIR: dataDir, ...env });
+        nodes.push(node);
+        return node;
+      });
+    } finally {
+      for (const node of nodes) node.process.kill("SIGCONT");
+      await Promise.all(nodes.map((node) => node.stop("SIGKILL")));
+    }
+  });
 }
 
 /** A port that is free now, for a node that comes back where it was. */
@@ -81,10 +86,11 @@ async function expectWhole(client: ExportClient, detail: ExportDetail, dataDir: 
   expect(detail.down_url).toContain(`/v1/down/${files[0]}?`);
 }
 
-test("a node that is killed in the middle of an export completes it when it is back", () =>
-  withTempDir((dataDir) =>
+// Those that wait for a lease do so together.
+test.concurrent("a node that is killed in the middle of an export completes it when it is back", () =>
+  withNodes((dataDir, start) =>
     withSlowSource(async (source) => {
-      const env = { DATA_DIR: dataDir, HTTP_PORT: await freePort(), GRPC_PORT: await freePort() };
+      const env = { HTTP_PORT: await freePort(), GRPC_PORT: await freePort() };
       const killed = await start(env);
       const client = new ExportClient(killed.http);
       const key = await client.submit("http", request(source.url));
@@ -96,12 +102,13 @@ test("a node that is killed in the middle of an export completes it when it is b
       const detail = await client.done(key, LEASE_MS + 10_000);
       await expectWhole(client, detail, dataDir);
     }),
-  ));
+  ),
+);
 
 test("a node that is told to stop gives an export back without a loss, and completes it when it is back", () =>
-  withTempDir((dataDir) =>
+  withNodes((dataDir, start) =>
     withSlowSource(async (source) => {
-      const env = { DATA_DIR: dataDir, HTTP_PORT: await freePort(), STOP_TIMEOUT: "1", MAX_LOST: "1" };
+      const env = { HTTP_PORT: await freePort(), STOP_TIMEOUT: "1", MAX_LOST: "1" };
       const stopped = await start(env);
       const client = new ExportClient(stopped.http);
       const key = await client.submit("http", request(source.url));
@@ -117,8 +124,8 @@ test("a node that is told to stop gives an export back without a loss, and compl
   ));
 
 test("what a client's worker has in hand when its node stops can be reported when that is back", () =>
-  withTempDir(async (dataDir) => {
-    const env = { DATA_DIR: dataDir, HTTP_PORT: await freePort(), GRPC_PORT: await freePort(), MAX_LOST: "1" };
+  withNodes(async (_, start) => {
+    const env = { HTTP_PORT: await freePort(), GRPC_PORT: await freePort(), MAX_LOST: "1" };
     const node = await start(env);
     const worker = { "x-worker-id": "worker" };
     let client = new QueuesClient(node.grpc);
@@ -146,9 +153,8 @@ describeWith(["mongodb", "nats"], "three nodes, of which two export", () => {
   }
 
   function withCluster(more: Record<string, string>, body: (cluster: Cluster) => Promise<void>): Promise<void> {
-    return withTempDir(async (dataDir) => {
+    return withNodes(async (dataDir, start) => {
       const env = {
-        DATA_DIR: dataDir,
         MONGODB_URI: ownDatabase(),
         NATS_URL: serverUrl("nats"),
         NAMESPACE: `test-${randomBytes(6).toString("hex")}`,
@@ -174,7 +180,7 @@ describeWith(["mongodb", "nats"], "three nodes, of which two export", () => {
     return isTwo ? [two, one] : [one, two];
   }
 
-  test(
+  test.concurrent(
     "the other takes over from one that is killed",
     () =>
       withCluster({}, (cluster) =>
@@ -184,13 +190,13 @@ describeWith(["mongodb", "nats"], "three nodes, of which two export", () => {
           await inTheMiddle(source);
           const [working] = await byWork(cluster);
           await working.stop("SIGKILL");
-          await expectWhole(client, await client.done(key, LEASE_MS + 20_000), dataDir);
+          await expectWhole(client, await client.done(key, LEASE_MS + 10_000), dataDir);
         }),
       ),
     60_000,
   );
 
-  test(
+  test.concurrent(
     "the other takes over from one that freezes, which does no harm when it goes on",
     () =>
       withCluster({}, (cluster) =>
@@ -200,7 +206,7 @@ describeWith(["mongodb", "nats"], "three nodes, of which two export", () => {
           await inTheMiddle(source);
           const [working] = await byWork(cluster);
           working.process.kill("SIGSTOP");
-          const detail = await client.done(key, LEASE_MS + 20_000);
+          const detail = await client.done(key, LEASE_MS + 10_000);
           working.process.kill("SIGCONT");
           await waitFor(async () => (await readdir(join(dataDir, "objects", ".incoming"))).length === 0, 10_000);
           await expectWhole(client, detail, dataDir);
