@@ -40,6 +40,8 @@ function decoded(req: IncomingMessage, encoding: string | undefined): AsyncItera
   if (encoding !== "gzip") throw invalidArgument("content-encoding", `${encoding} is not known; gzip is`);
   const compressed = Readable.from(received(req));
   const plain = createGunzip();
+  // It may fail before anybody reads it: who does learns of it then.
+  plain.on("error", () => undefined);
   compressed.on("error", (error) => plain.destroy(error)).pipe(plain);
   return unpacked(plain);
 }

@@ -6,12 +6,23 @@ import { Refusal, TOO_LARGE } from "../refusal.ts";
 /** What was serialized here needs no check for UTF-8. */
 const READING = { promoteBuffers: true, validation: { utf8: false } } as const;
 
+const MAX_BYTES = 16 * 1024 * 1024;
+
 /** Undefined fields are left out, as the driver is told to do too. Throws where the document is too large. */
 export function serialize(document: Document): Uint8Array {
-  const bytes = BSON.serialize(document, { ignoreUndefined: true });
-  // What goes beyond its own buffer, of 17 MiB, the library cuts off without a word.
-  if (new DataView(bytes.buffer, bytes.byteOffset).getInt32(0, true) === bytes.length) return bytes;
+  const bytes = serializeWithin(document);
+  // What goes beyond its own buffer, of 17 MiB, the library cuts off without a word, or stumbles over.
+  if (bytes && bytes.length <= MAX_BYTES) return bytes;
   throw new Refusal({ code: TOO_LARGE, message: "the document is larger than 16 MiB" });
+}
+
+function serializeWithin(document: Document): Uint8Array | undefined {
+  try {
+    return BSON.serialize(document, { ignoreUndefined: true });
+  } catch (error) {
+    if (error instanceof RangeError) return undefined;
+    throw error;
+  }
 }
 
 export function deserialize<T extends Document = Document>(bytes: Uint8Array): T {
