@@ -263,8 +263,9 @@ const queues: ServiceSchema<object, object, object, This> = {
       giveBack: (tasks) => this.giveBackTasks(tasks),
       onError,
     });
-    this.dispatcher.start();
     this.reaper = new Reaper(this.tasks, config.maxLost, onError);
+    if (this.datastore.kind === "embedded") await this.reaper.recover();
+    this.dispatcher.start();
     this.reaper.start();
   },
 

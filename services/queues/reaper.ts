@@ -27,6 +27,24 @@ export class Reaper {
     this.#running = this.#run();
   }
 
+  /**
+   * For a node that has the store for itself, before anybody works: what its own services had in hand when it died is lost now,
+   * not at the end of the leases. Workers of others may still have theirs.
+   */
+  async recover(): Promise<void> {
+    for (;;) {
+      const orphans = await this.#store.runningInternal(BATCH);
+      await Promise.all(
+        orphans.map(({ _id }) =>
+          this.#store.change(_id, (task, now) =>
+            task.state === "RUNNING" ? lose(task, "its node ended", this.#maxLost, now) : null,
+          ),
+        ),
+      );
+      if (orphans.length < BATCH) return;
+    }
+  }
+
   async stop(): Promise<void> {
     this.#stop.abort();
     await this.#running;

@@ -66,6 +66,7 @@ export const standardActions = {
 
   "standard.queryTaskByID": {
     rest: "GET /v1/queues/tasks/{ID}",
+    idempotent: true,
     async handler(this: This, ctx: StandardContext) {
       return done({ Data: writeTask(await existing(this, ctx.params.ID)) });
     },
@@ -84,6 +85,7 @@ export const standardActions = {
 
   "standard.queryTaskByOwner": {
     rest: "GET /v1/queues/tasks",
+    idempotent: true,
     async handler(this: This, ctx: StandardContext) {
       const { params } = ctx;
       const owner = readUint64("Owner", params.Owner ?? params.owner);
@@ -96,6 +98,7 @@ export const standardActions = {
 
   "standard.queryTaskByHashCode": {
     rest: "GET /v1/queues/tasks/by-hash/{HashCode}",
+    idempotent: true,
     async handler(this: This, ctx: StandardContext) {
       const hash = readText("HashCode", ctx.params.HashCode);
       checkHash("HashCode", hash);
@@ -107,6 +110,7 @@ export const standardActions = {
 
   "standard.queryLengthByChannel": {
     rest: "GET /v1/queues/channels/{Channel}/length",
+    idempotent: true,
     async handler(this: This, ctx: StandardContext) {
       const channel = readText("Channel", ctx.params.Channel);
       checkChannel("Channel", channel);

@@ -231,6 +231,12 @@ export class TaskStore {
     return this.#tasks.find(filter, { sort: { leaseUntil: 1 }, limit, projection: DECISION_FIELDS }).toArray();
   }
 
+  /** RUNNING tasks of Longshore's own services. */
+  async runningInternal(limit: number): Promise<Task[]> {
+    const options = { hint: "lease", limit, projection: DECISION_FIELDS };
+    return this.#tasks.find({ state: "RUNNING", internal: true }, options).toArray();
+  }
+
   /**
    * Goes through the chained tasks and does what the node that made one, or that ended its predecessor, may have died
    * before doing.

@@ -49,7 +49,10 @@ describe.each([
   [{ ...good, conn: 0 }, "conn: must be 1 to 32"],
   [{ ...good, conn: "8" }, "conn: must be a whole number"],
   [{ ...good, source_http: undefined }, "source_http: must be an object with url"],
-  [{ ...good, source_http: { ...source, url: "file:///etc/passwd" } }, "source_http.url: must begin with http:// or https://"],
+  [
+    { ...good, source_http: { ...source, url: "file:///etc/passwd" } },
+    "source_http.url: must begin with http:// or https://",
+  ],
   [{ ...good, source_http: { ...source, method: "DELETE" } }, "source_http.method: must be GET or POST"],
   [
     { ...good, source_http: { ...source, header: { "a b": "c" } } },
