@@ -32,7 +32,7 @@ async function readKey(file: string): Promise<Buffer | undefined> {
 
 /** Written aside and linked into place: nobody reads half a key, and of two nodes that start at once one wins. */
 async function makeKey(dataDir: string, file: string): Promise<Buffer> {
-  await mkdir(dataDir, { recursive: true });
+  await mkdir(dataDir, { recursive: true, mode: 0o700 });
   const draft = `${file}.${process.pid}.${randomBytes(4).toString("hex")}`;
   const handle = await open(draft, "wx", 0o600);
   try {

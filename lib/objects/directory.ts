@@ -18,7 +18,7 @@ export interface DirectoryOptions {
 
 /** Opens a directory as an object store; creates it where missing and sweeps what dead puts left. */
 export async function openDirectory(root: string, { owner }: DirectoryOptions = {}): Promise<ObjectStore> {
-  await mkdir(join(root, INCOMING), { recursive: true });
+  await mkdir(join(root, INCOMING), { recursive: true, mode: 0o700 });
   await sweepStale(root);
   return new DirectoryStore(root, owner ?? "put");
 }
@@ -144,7 +144,7 @@ class DirectoryStore implements ObjectStore {
 
   /** After the rename the directories are synced too: without that a power cut may take the name away again. */
   async #moveInPlace(temporary: string, target: string): Promise<void> {
-    const created = await mkdir(dirname(target), { recursive: true });
+    const created = await mkdir(dirname(target), { recursive: true, mode: 0o700 });
     await rename(temporary, target);
     const top = created === undefined ? dirname(target) : dirname(created);
     for (let path = dirname(target); path.length >= top.length; path = dirname(path)) await syncDirectory(path);

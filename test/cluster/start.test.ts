@@ -2,7 +2,7 @@
 import { afterEach, expect, test } from "@jest/globals";
 import { execFile } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { connect, createServer, type AddressInfo, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -53,6 +53,17 @@ test("a node says where it is when it serves there, within 5 s", async () => {
     `Longshore is ready at ${node.http} (REST) and grpc://${node.grpc} (gRPC). A console: npm run repl`,
   ]);
   expect((await fetch(`${node.http}/health/ready`)).status).toBe(200);
+});
+
+test("what a node stores is for its own user alone", async () => {
+  const parent = await mkdtemp(join(tmpdir(), "longshore-test-"));
+  try {
+    const node = await start({ DATA_DIR: join(parent, "data") });
+    expect((await stat(join(parent, "data"))).mode & 0o777).toBe(0o700);
+    await node.stop();
+  } finally {
+    await rm(parent, { recursive: true });
+  }
 });
 
 test("a node at rest weighs less than 150 MB", async () => {

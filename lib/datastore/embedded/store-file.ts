@@ -21,7 +21,8 @@ export class StoreFile {
     this.path = join(directory, "longshore.db");
     let lock: DatabaseSync | undefined;
     try {
-      mkdirSync(directory, { recursive: true });
+      // Others on the machine have no business in what clients store.
+      mkdirSync(directory, { recursive: true, mode: 0o700 });
       lock = lockDirectory(directory);
       this.connection = new Connection(this.path, { readOnly: false, cacheKiB: CACHE_KIB });
       this.connection.database.exec(`
