@@ -197,8 +197,11 @@ const queues: ServiceSchema<object, object, object, This> = {
     },
 
     /** A hint from any node: tasks of these channels can be claimed. */
-    "queues.available"(this: This, ctx: Context<{ channels: string[] }>) {
-      for (const channel of ctx.params.channels) this.dispatcher?.hint(channel);
+    "queues.available"(this: This, ctx: Context<{ channels: string[]; again: boolean }>) {
+      for (const channel of ctx.params.channels) {
+        if (ctx.params.again) this.tasks?.reorder(channel);
+        this.dispatcher?.hint(channel);
+      }
     },
   },
 
@@ -255,7 +258,7 @@ const queues: ServiceSchema<object, object, object, This> = {
     this.maxLost = config.maxLost;
     this.findInternalChannels();
     this.tasks = await TaskStore.open(this.datastore, config.taskRetentionDays, {
-      available: (channels) => this.broadcast("queues.available", { channels }),
+      available: (channels, again) => this.broadcast("queues.available", { channels, again }),
       ended: (tasks) => this.broadcast("queues.ended", { tasks: tasks.map(tellEnded) } satisfies TasksEnded),
     });
     this.dispatcher = new Dispatcher({

@@ -1,6 +1,7 @@
 /** Claims: which ready tasks go to which receivers. */
 import { randomBytes } from "node:crypto";
 import type { AnyBulkWriteOperation, Collection } from "../../lib/datastore/datastore.ts";
+import type { ReadAhead } from "./read-ahead.ts";
 import { takeWithin, withinAnswer } from "./task-size.ts";
 import type { Task } from "./task.ts";
 
@@ -21,13 +22,13 @@ const MAX_CLAIM_BYTES = 8 * 1024 * 1024;
  */
 export async function claimTasks(
   tasks: Collection<Task>,
+  ahead: ReadAhead,
   now: () => Date,
   channel: string,
   requests: ClaimRequest[],
 ): Promise<Task[][]> {
   const wanted = requests.reduce((sum, request) => sum + request.max, 0);
-  const options = { sort: { priority: -1, readyAt: 1, _id: 1 }, limit: Math.min(MAX_CLAIM, wanted) } as const;
-  const found = await takeWithin(tasks.find({ channel, state: "READY" }, options), MAX_CLAIM_BYTES);
+  const found = await nextTasks(tasks, ahead, channel, Math.min(MAX_CLAIM, wanted));
   if (found.length === 0) return requests.map(() => []);
   const claimedAt = now();
   const operations: AnyBulkWriteOperation<Task>[] = [];
@@ -42,8 +43,23 @@ export async function claimTasks(
     operations.push({ updateMany: { filter, update: { $set: claim, $inc: { attempts: 1 } } } });
     return share;
   });
+  // What was read for this claim and did not fit into an answer comes before what was read ahead.
+  if (taken < found.length) ahead.forget(channel);
   const result = await tasks.bulkWrite(operations, { ordered: false });
-  return result.modifiedCount === taken ? shares : ownedOf(tasks, shares);
+  if (result.modifiedCount === taken) return shares;
+  ahead.forget(channel);
+  return ownedOf(tasks, shares);
+}
+
+/** The first ready tasks of the channel: highest priority, then the longest ready. */
+async function nextTasks(tasks: Collection<Task>, ahead: ReadAhead, channel: string, wanted: number): Promise<Task[]> {
+  const known = ahead.take(channel, wanted);
+  if (known) return known;
+  const size = ahead.size(channel, wanted);
+  const options = { sort: { priority: -1, readyAt: 1, _id: 1 }, limit: size } as const;
+  const read = await takeWithin(tasks.find({ channel, state: "READY" }, options), MAX_CLAIM_BYTES);
+  ahead.keep(channel, read.slice(wanted), size);
+  return read.slice(0, wanted);
 }
 
 function claimOf({ holder, stream, leaseMs }: ClaimRequest, now: Date) {

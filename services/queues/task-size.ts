@@ -24,6 +24,7 @@ export function withinAnswer(tasks: Task[]): Task[] {
   return end < 0 ? tasks : tasks.slice(0, end);
 }
 
-function sizeOf({ input, output }: Task): number {
+/** Bytes in memory and in a message, about. */
+export function sizeOf({ input, output }: Task): number {
   return OTHER_FIELDS_BYTES + Buffer.byteLength(input) + Buffer.byteLength(output);
 }

@@ -6,6 +6,7 @@ import type { Outcome } from "../../lib/group-commit.ts";
 import { GroupCommit } from "../../lib/group-commit.ts";
 import type { Changed, Decide } from "./task-changes.ts";
 import { DECISION_FIELDS, TaskChanges } from "./task-changes.ts";
+import { ReadAhead } from "./read-ahead.ts";
 import type { ClaimRequest } from "./task-claims.ts";
 import { claimTasks } from "./task-claims.ts";
 import type { Counter } from "./task-ids.ts";
@@ -48,7 +49,8 @@ function indexes(retentionDays: number): IndexDescription[] {
 
 /** Told after the commit, in groups. */
 export interface TaskListener {
-  available(channels: string[]): void;
+  /** Tasks can be claimed; `again`: some of them come before others that could be before. */
+  available(channels: string[], again: boolean): void;
   ended(tasks: Task[]): void;
 }
 
@@ -79,6 +81,7 @@ export class TaskStore {
   readonly #listener: TaskListener;
   readonly #creates: GroupCommit<Create, Created>;
   readonly #changes: TaskChanges;
+  readonly #ahead = new ReadAhead();
 
   private constructor(tasks: Collection<Task>, ids: TaskIds, now: () => Date, listener: TaskListener) {
     this.#tasks = tasks;
@@ -190,9 +193,14 @@ export class TaskStore {
     return counts.reduce((sum, count) => sum + count, 0);
   }
 
+  /** A task has come back to the channel, before those that came after it. */
+  reorder(channel: string): void {
+    this.#ahead.forget(channel);
+  }
+
   /** Up to the sum of what the receivers want, in their order. */
   async claim(channel: string, requests: ClaimRequest[]): Promise<Task[][]> {
-    const shares = await claimTasks(this.#tasks, this.#now, channel, requests);
+    const shares = await claimTasks(this.#tasks, this.#ahead, this.#now, channel, requests);
     this.#changes.remember(shares.flat());
     return shares;
   }
@@ -331,7 +339,7 @@ export class TaskStore {
         error: failedPrecondition(`Task.HashCode: ${task.hash} is known with another Channel, Owner or Input`),
       };
     });
-    if (channels.size) this.#listener.available([...channels]);
+    if (channels.size) this.#listener.available([...channels], false);
     return outcomes;
   }
 
@@ -342,7 +350,8 @@ export class TaskStore {
       if (after.state === "READY") channels.add(after.channel);
       if (isEnded(after.state)) ended.push(after);
     }
-    if (channels.size) this.#listener.available([...channels]);
+    for (const channel of channels) this.reorder(channel);
+    if (channels.size) this.#listener.available([...channels], true);
     if (ended.length) this.#listener.ended(ended);
   }
 }

@@ -183,6 +183,22 @@ onEveryTopology("standard.Queues", (start) => {
     expect(inputs.filter((input) => input.startsWith("r"))).toEqual(["r0", "r1", "r2", "r3", "r4"]);
   });
 
+  test("a task that comes back is next, whatever was read before it did", async () => {
+    const name = channel();
+    for (let index = 0; index < 30; index += 1) await client.create({ Channel: name, Input: `${index}` });
+    const receive = () => rest<TaskMessage[]>("POST", `/v1/queues/channels/${name}:receive`, { wait: 5 });
+    const received: TaskMessage[] = [];
+    for (let index = 0; index < 10; index += 1) received.push(...(await receive()).body.Data);
+    expect(received.map(({ Input }) => Input)).toEqual(["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]);
+    expect((await rest("POST", `/v1/queues/tasks/${received[3]?.ID}:release`)).status).toBe(200);
+    // Another node hears of it a moment later.
+    const next = await until(
+      async () => (await receive()).body.Data[0]?.Input,
+      (input) => input === "3" || input === "20",
+    );
+    expect(next).toBe("3");
+  });
+
   test("a broken stream gives its tasks back at once, and after MAX_LOST of them the task fails", async () => {
     const name = channel();
     const { ID } = await client.create({ Channel: name });
