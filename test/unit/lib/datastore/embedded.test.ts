@@ -84,7 +84,7 @@ describe("durability", () => {
     }
   }, 60_000);
 
-  const whereMounting = canMount() ? test : test.skip;
+  const whereMounting = canMount() || process.env.CI ? test : test.skip;
 
   whereMounting("rejects writes while the disk is full, and takes them when there is room again", async () => {
     mountSmallDisk(directory);

@@ -262,7 +262,7 @@ describe("an export that fails", () => {
   );
 
   // Only root can make a disk small enough to fill.
-  (canMount ? test : test.skip)("for want of room says whose disk is full and leaves no file", () =>
+  (canMount || process.env.CI ? test : test.skip)("for want of room says whose disk is full and leaves no file", () =>
     withTempDir(async (directory) => {
       const root = join(directory, "small");
       await mkdir(root);
