@@ -26,11 +26,14 @@ export interface MethodBinding {
   key?: string;
   /** Action within the service that learns `{id, reason}` when a stream has ended. */
   close?: string;
+  /** In place of the service's. */
+  errors?: ErrorTemplate;
 }
 
 /**
- * The answer that stands for a refusal: `$http`, `$message`, `$type` and `$requestId` are filled in, and a `$http` that
- * stands alone stays a number.
+ * The answer that stands for a refusal: `$http`, `$message`, `$type` and `$requestId` are filled in. A `$http` that stands
+ * alone stays a number, `$httpText` is one as text (a uint64 in JSON). Over gRPC, `$request.ID` alone is that field of the
+ * request.
  */
 export type ErrorTemplate = Record<string, string>;
 

@@ -68,7 +68,7 @@ export function eachStream(method: ServedMethod, scope: GatewayScope): handleBid
         .then(
           (answer) => void (slot.answer = (answer ?? {}) as Message),
           (error: unknown) => {
-            slot.answer = refusalOf(error, method.errors, rpc.requestId);
+            slot.answer = refusalOf(error, method.errors, rpc.requestId, request);
             if (!slot.answer) slot.failure = { error };
           },
         )

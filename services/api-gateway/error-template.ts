@@ -1,18 +1,26 @@
 import type { ErrorView } from "../../lib/errors.ts";
 import type { ErrorTemplate } from "../../mixins/grpc.mixin.ts";
 
-/** Writes an error in a service's own form; a `$http` that stands alone stays a number. */
-export function fillTemplate(template: ErrorTemplate, error: ErrorView, requestId: string): Record<string, unknown> {
+/** Writes an error in a service's own form, with what `ErrorTemplate` says there may be in it. */
+export function fillTemplate(
+  template: ErrorTemplate,
+  error: ErrorView,
+  requestId: string,
+  request: object = {},
+): Record<string, unknown> {
   const facts: Record<string, string> = {
     $http: String(error.http),
+    $httpText: String(error.http),
     $message: error.message,
     $type: error.type,
     $requestId: requestId,
   };
   return Object.fromEntries(
-    Object.entries(template).map(([name, text]) => [
-      name,
-      text === "$http" ? error.http : text.replace(/\$[a-zA-Z]+/g, (variable) => facts[variable] ?? variable),
-    ]),
+    Object.entries(template).map(([name, text]) => {
+      if (text === "$http") return [name, error.http];
+      const [, field] = /^\$request\.(\w+)$/.exec(text) ?? [];
+      if (field) return [name, (request as Record<string, unknown>)[field]];
+      return [name, text.replace(/\$[a-zA-Z]+/g, (variable) => facts[variable] ?? variable)];
+    }),
   );
 }

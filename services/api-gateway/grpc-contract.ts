@@ -40,7 +40,7 @@ export function readContract(binding: GrpcBinding, owner: string): Contract {
       action: `${owner}.${bound.action}`,
       close: bound.close && `${owner}.${bound.close}`,
       binding: bound,
-      errors: binding.errors,
+      errors: bound.errors ?? binding.errors,
     };
   });
   return { service: binding.service, methods, files: fileDescriptors(root) };

@@ -35,8 +35,9 @@ export function refusalOf(
   error: unknown,
   template: ErrorTemplate | undefined,
   requestId: string,
+  request: object,
 ): Record<string, unknown> | undefined {
   if (!template) return undefined;
   const view = viewError(error);
-  return REFUSALS.has(view.type) ? fillTemplate(template, view, requestId) : undefined;
+  return REFUSALS.has(view.type) ? fillTemplate(template, view, requestId, request) : undefined;
 }

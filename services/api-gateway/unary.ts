@@ -15,7 +15,7 @@ export function unary(method: ServedMethod, { broker }: GatewayScope): handleUna
       },
       (error: unknown) => {
         rpc.finished = true;
-        const answer = refusalOf(error, method.errors, rpc.requestId);
+        const answer = refusalOf(error, method.errors, rpc.requestId, call.request);
         if (answer) callback(null, answer, rpc.trailers);
         else callback(statusOf(error, rpc.requestId));
       },

@@ -68,7 +68,13 @@ const queues: ServiceSchema<object, object, object, This> = {
         QueryTaskByOwner: "standard.queryTaskByOwner",
         QueryTaskByHashCode: "standard.queryTaskByHashCode",
         QueryLengthByChannel: "standard.queryLengthByChannel",
-        ReportTaskResult: { action: "standard.reportTaskResult", stream: "each", key: "ID", inFlight: 256 },
+        ReportTaskResult: {
+          action: "standard.reportTaskResult",
+          stream: "each",
+          key: "ID",
+          inFlight: 256,
+          errors: { ...STANDARD_ERRORS, Data: "$request.ID" },
+        },
         ReceiveQueueByChannel: {
           action: "standard.receiveQueueByChannel",
           stream: "credit",

@@ -11,7 +11,7 @@ import type { ReportState, Task } from "./task.ts";
 import { checkChannel, checkHash, checkLeaseSeconds, DEFAULT_LEASE_SECONDS, publicState, report } from "./task.ts";
 
 /** How an error is told in this contract. */
-export const STANDARD_ERRORS = { State: "$http", Message: "$message" };
+export const STANDARD_ERRORS = { State: "$httpText", Message: "$message" };
 
 const UINT64_MAX = 2n ** 64n - 1n;
 /** A gRPC receiver asks again after this; its stream stays. */
