@@ -382,7 +382,7 @@ describe("a queue whose node runs no export", () => {
           [`tasks/${task.id}:release`, "ID"],
         ]) {
           const refused = await client.call("POST", `/v1/queues/${path}`, { State: 1 });
-          expect(refused).toMatchObject({ status: 400, body: { State: 400, Message: `${field}: ${message}` } });
+          expect(refused).toMatchObject({ status: 400, body: { State: "400", Message: `${field}: ${message}` } });
         }
         expect((await client.call("GET", `/v1/queues/tasks/${task.id}`)).body).toMatchObject({
           Data: { State: "WAITING" },
