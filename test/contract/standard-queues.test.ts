@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import type { Answer, TaskMessage } from "../queues-client.ts";
@@ -134,6 +135,20 @@ onEveryTopology("standard.Queues", (start) => {
     expect(byRest.body).toEqual({ State: "200", Message: "", Data: task });
     const byHash = await rest<TaskMessage>("GET", `/v1/queues/tasks/by-hash/${hash}`);
     expect(byHash.body.Data).toEqual(task);
+  });
+
+  test("a task with the longest input and output comes whole from any node", async () => {
+    const name = channel();
+    const text = () => randomBytes(384 * 1024).toString("base64");
+    const [input, output] = [text(), text()];
+    expect(input.length).toBe(512 * 1024);
+    const { ID } = await client.create({ Channel: name, Input: input });
+    const { stream, task } = await receiveOne(name);
+    expect(task.Input === input).toBe(true);
+    expect((await other.report({ ID, State: SUCCESS, Output: output })).State).toBe("200");
+    const shown = await client.call<TaskMessage>("QueryTaskByID", { ID });
+    expect(shown.Data.Input === input && shown.Data.Output === output).toBe(true);
+    stream.cancel();
   });
 
   test("the same HashCode 100 times at once makes one task; with other content it is refused", async () => {
