@@ -60,7 +60,7 @@ export class TaskChanges {
     return this.#group.add({ id, decide });
   }
 
-  /** Tasks that this node has just claimed. */
+  /** Running tasks as they stand now: those just claimed, or renewed. */
   remember(tasks: Task[]): void {
     for (const task of tasks) {
       const { input: _input, ...rest } = task;
@@ -82,7 +82,7 @@ export class TaskChanges {
       const done = plans.filter((plan) => !missed.has(plan));
       for (const { items } of done) for (const { index, outcome } of items) outcomes[index] = outcome;
       this.#changed(done.filter(({ before, after }) => before !== after));
-      for (const { after } of done) if (after.state === "RUNNING") this.#remembered.set(after._id, after);
+      this.remember(done.flatMap(({ after }) => (after.state === "RUNNING" ? after : [])));
       const again = new Set([...missed].flatMap(({ items }) => items.map(({ index }) => index)));
       open = open.filter(({ index }) => again.has(index));
     }

@@ -109,7 +109,7 @@ export class TaskStore {
     if (!task.next) return this.#creates.add({ request, task });
     const predecessor = await this.get(task.next);
     if (!predecessor) throw failedPrecondition(`Task.Next: there is no task ${task.next}`);
-    checkPredecessor(predecessor, request.always === true);
+    checkPredecessor(predecessor, request);
     const created = await this.#creates.add({ request, task });
     if (created.created) await this.#link(created.task);
     return created;

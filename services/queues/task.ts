@@ -193,7 +193,11 @@ export function sameRequest(existing: Task, request: Pick<Task, "channel" | "own
 }
 
 /** Throws where no task may follow this one. */
-export function checkPredecessor(predecessor: Task, always: boolean): void {
+export function checkPredecessor(predecessor: Task, { always, internal }: TaskRequest): void {
+  // It has room for one successor, which its service may need; and its output is not for others to take over.
+  if (predecessor.internal && !internal) {
+    throw failedPrecondition(`Task.Next: task ${predecessor._id} belongs to a service of Longshore`);
+  }
   if (always) return;
   if (predecessor.state === "FAILURE" || predecessor.state === "CANCEL") {
     throw failedPrecondition(`Task.Next: task ${predecessor._id} ended ${predecessor.state}, nothing can follow it`);

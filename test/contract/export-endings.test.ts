@@ -384,6 +384,11 @@ describe("a queue whose node runs no export", () => {
           const refused = await client.call("POST", `/v1/queues/${path}`, { State: 1 });
           expect(refused).toMatchObject({ status: 400, body: { State: "400", Message: `${field}: ${message}` } });
         }
+        const follower = { Task: { Channel: "mine", Next: task.id } };
+        expect(await client.call("POST", "/v1/queues/tasks", follower)).toMatchObject({
+          status: 400,
+          body: { Message: `Task.Next: task ${task.id} belongs to a service of Longshore` },
+        });
         expect((await client.call("GET", `/v1/queues/tasks/${task.id}`)).body).toMatchObject({
           Data: { State: "WAITING" },
         });
