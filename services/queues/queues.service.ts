@@ -13,11 +13,13 @@ import { store } from "../../mixins/store.mixin.ts";
 import type { WorkerSettings } from "../../mixins/worker.mixin.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import { Reaper } from "./reaper.ts";
-import { STANDARD_ERRORS, standardActions } from "./standard.ts";
+import { standardActions } from "./standard.ts";
 import type { Changed } from "./task-changes.ts";
 import { TaskStore } from "./task-store.ts";
-import type { Report, Task, TaskRequest, TaskView } from "./task.ts";
+import type { TaskRequest } from "./task-request.ts";
+import type { Report, Task, TaskView } from "./task.ts";
 import { cancel, giveBack, isEnded, lose, report, viewTask } from "./task.ts";
+import { STANDARD_ERRORS } from "./wire.ts";
 
 export interface QueuesService extends WithDatastore {
   tasks: TaskStore;

@@ -4,7 +4,7 @@
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { TaskStore } from "./task-store.ts";
-import { isEnded, lose, promote } from "./task.ts";
+import { lapse, lose, miss, promote } from "./task.ts";
 
 const INTERVAL_MS = 1_000;
 const CHAINS_EVERY_MS = 5 * 60_000;
@@ -55,7 +55,7 @@ export class Reaper {
     let chainsAt = 0;
     while (!signal.aborted) {
       try {
-        const more = (await this.#promoteDue()) || (await this.#expireLeases());
+        const more = [await this.#promoteDue(), await this.#expireLeases(), await this.#missDeadlines()].includes(true);
         if (Date.now() >= chainsAt) {
           chainsAt = Date.now() + CHAINS_EVERY_MS * (0.75 + Math.random() / 2);
           await this.#store.settleChains(signal);
@@ -78,14 +78,14 @@ export class Reaper {
   async #expireLeases(): Promise<boolean> {
     const expired = await this.#store.expired(BATCH);
     await Promise.all(
-      expired.map(({ _id, token }) =>
-        this.#store.change(_id, (task, now) => {
-          const lapsed = task.token === token && task.leaseUntil !== undefined && task.leaseUntil < now;
-          if (isEnded(task.state) || !lapsed) return null;
-          return lose(task, "its lease ran out", this.#maxLost, now);
-        }),
-      ),
+      expired.map(({ _id }) => this.#store.change(_id, (task, now) => lapse(task, this.#maxLost, now))),
     );
     return expired.length === BATCH;
+  }
+
+  async #missDeadlines(): Promise<boolean> {
+    const overdue = await this.#store.overdue(BATCH);
+    await Promise.all(overdue.map((task) => this.#store.change(task._id, miss)));
+    return overdue.length === BATCH;
   }
 }

@@ -7,59 +7,24 @@ import { invalidArgument, notFound } from "../../lib/errors.ts";
 import { rest } from "../../lib/rest-options.ts";
 import { signalOf } from "../../middlewares/cancellation.ts";
 import type { QueuesService } from "./queues.service.ts";
-import type { ReportState, Task } from "./task.ts";
-import { checkChannel, checkHash, checkLeaseSeconds, DEFAULT_LEASE_SECONDS, publicState, report } from "./task.ts";
+import { checkChannel, checkHash, checkLeaseSeconds, type TaskRequest } from "./task-request.ts";
+import type { Task } from "./task.ts";
+import { DEFAULT_LEASE_SECONDS, report } from "./task.ts";
+import type { StandardContext } from "./wire.ts";
+import { done, readCount, readID, readReport, readTask, readText, readUint64, workerOf, writeTask } from "./wire.ts";
 
-/** How an error is told in this contract. */
-export const STANDARD_ERRORS = { State: "$httpText", Message: "$message" };
-
-const UINT64_MAX = 2n ** 64n - 1n;
 /** A gRPC receiver asks again after this; its stream stays. */
 const STREAM_WAIT_MS = 20_000;
 const MAX_WAIT_SECONDS = 300;
 const MAX_RECEIVE = 1_000;
-const TASK_FIELDS = new Set([
-  "ID",
-  "Next",
-  "Prior",
-  "Owner",
-  "State",
-  "Input",
-  "Output",
-  "Channel",
-  "HashCode",
-  "RetryCount",
-  "CreateTime",
-  "UpdateTime",
-  "RetryMaxLimit",
-]);
 
-/** ReportTaskResultRequest.State. */
-const REPORT_STATES: Record<string, ReportState> = {
-  1: "SUCCESS",
-  2: "FAILURE",
-  4: "CANCEL",
-  5: "READY",
-  6: "RUNNING",
-};
-
-interface Meta {
-  stream?: { id: string };
-  /** Metadata of a gRPC call. */
-  grpc?: Record<string, string | undefined>;
-  /** Headers of an HTTP request. */
-  headers?: Record<string, string | undefined>;
-}
-
-type Params = Record<string, unknown>;
-type StandardContext = Context<Params, Meta>;
 type This = Service & QueuesService;
 
 export const standardActions = {
   "standard.createTask": {
     rest: "POST /v1/queues/tasks",
     async handler(this: This, ctx: StandardContext) {
-      const { task } = await this.tasks.create(readTask(this, ctx.params.Task));
+      const { task } = await this.tasks.create(requestOf(this, ctx.params.Task));
       return done({ Data: task.hash });
     },
   },
@@ -123,7 +88,7 @@ export const standardActions = {
     rest: rest({ path: "POST /v1/queues/tasks/{ID}:report", headers: ["x-worker-id"] }),
     async handler(this: This, ctx: StandardContext) {
       const id = readID(ctx.params.ID);
-      const said = readReport(ctx);
+      const { said } = readReport(ctx.params, workerOf(ctx));
       await this.tasks.change(id, (task, now) => {
         refuseOurs(task);
         return report(task, said, now);
@@ -219,112 +184,21 @@ async function existing(service: This, value: unknown): Promise<Task> {
 }
 
 /** Jobs of Longshore's own are made and worked on by its services alone; anyone may look at them and cancel them. */
-function refuseInternal(service: This, field: string, channel: string): void {
+export function refuseInternal(service: This, field: string, channel: string): void {
   if (service.isInternal(channel)) throw channelOfOurs(field, channel);
 }
 
-function refuseOurs(task: Task): void {
+export function refuseOurs(task: Task): void {
   if (task.internal) throw channelOfOurs("ID", task.channel);
 }
 
-function channelOfOurs(field: string, channel: string): Error {
+export function channelOfOurs(field: string, channel: string): Error {
   return invalidArgument(field, `channel ${channel} belongs to a service of Longshore`);
 }
 
-function done<T extends object>(fields: T): { State: string; Message: string } & T {
-  return { State: "200", Message: "", ...fields };
-}
-
-function workerOf(ctx: StandardContext): string | undefined {
-  const worker = (ctx.meta.grpc ?? ctx.meta.headers)?.["x-worker-id"];
-  if (worker !== undefined && (worker === "" || worker.length > 256)) {
-    throw invalidArgument("x-worker-id", "must be 1 to 256 characters");
-  }
-  return worker;
-}
-
-function readTask(service: This, value: unknown) {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    throw invalidArgument("Task", "must be given, as a message");
-  }
-  const task = value as Params;
-  const stranger = Object.keys(task).find((name) => !TASK_FIELDS.has(name));
-  if (stranger) throw invalidArgument(`Task.${stranger}`, "there is no such field");
-  const channel = readText("Task.Channel", task.Channel);
-  refuseInternal(service, "Task.Channel", channel);
-  const next = readUint64("Task.Next", task.Next);
-  if (Number(next) > Number.MAX_SAFE_INTEGER) throw invalidArgument("Task.Next", `there is no task ${next}`);
-  const retryMax = Number(readUint64("Task.RetryMaxLimit", task.RetryMaxLimit));
-  if (retryMax > Number.MAX_SAFE_INTEGER) throw invalidArgument("Task.RetryMaxLimit", "must be less than 2^53");
-  return {
-    channel,
-    owner: readUint64("Task.Owner", task.Owner),
-    hash: readText("Task.HashCode", task.HashCode),
-    input: readText("Task.Input", task.Input),
-    next: Number(next),
-    retryMax,
-  };
-}
-
-function readReport(ctx: StandardContext) {
-  const { State, Output, Progress } = ctx.params;
-  const number = readUint64("State", State);
-  const state = REPORT_STATES[number];
-  if (!state) {
-    throw invalidArgument("State", `must be 1 SUCCESS, 2 FAILURE, 4 CANCEL, 5 WAITING or 6 PROCEEDING, not ${number}`);
-  }
-  const progress = Number(readUint64("Progress", Progress));
-  return { state, output: readText("Output", Output), progress, worker: workerOf(ctx) };
-}
-
-function writeTask(task: Task) {
-  // What a job of Longshore's own was asked to do may hold its user's credentials.
-  const input = task.internal ? "" : task.input;
-  return {
-    ID: String(task._id),
-    Next: String(task.next ?? 0),
-    Prior: String(task.prior ?? 0),
-    Owner: task.owner,
-    State: publicState(task.state),
-    Input: input,
-    Output: task.output,
-    Channel: task.channel,
-    HashCode: task.hash,
-    RetryCount: String(task.retries),
-    CreateTime: task.createTime.toISOString(),
-    UpdateTime: task.updateTime.toISOString(),
-    RetryMaxLimit: String(task.retryMax),
-  };
-}
-
-function readText(field: string, value: unknown): string {
-  if (value === undefined || value === null) return "";
-  if (typeof value !== "string") throw invalidArgument(field, "must be a string");
-  return value;
-}
-
-/** A uint64 in decimal, from text or a number; "0" where there is none. */
-function readUint64(field: string, value: unknown): string {
-  if (value === undefined || value === null || value === "") return "0";
-  if (typeof value === "number" && Number.isSafeInteger(value) && value >= 0) return String(value);
-  if (typeof value === "string" && /^\d{1,20}$/.test(value)) {
-    const number = BigInt(value);
-    if (number <= UINT64_MAX) return String(number);
-  }
-  throw invalidArgument(field, "must be an unsigned 64-bit integer, as a number or as text");
-}
-
-function readID(value: unknown): number {
-  const text = readUint64("ID", value);
-  const id = Number(text);
-  if (id === 0) throw invalidArgument("ID", "must be given");
-  // IDs that large are never assigned.
-  if (!Number.isSafeInteger(id)) throw notFound(`ID: there is no task ${text}`);
-  return id;
-}
-
-function readCount(field: string, value: unknown, min: number, max: number): number {
-  const count = Number(readUint64(field, value));
-  if (count < min || count > max) throw invalidArgument(field, `must be ${min} to ${max}`);
-  return count;
+/** A request for a task of a client's. */
+export function requestOf(service: This, message: unknown): TaskRequest {
+  const request = readTask(message);
+  refuseInternal(service, "Task.Channel", request.channel);
+  return request;
 }

@@ -4,6 +4,7 @@ import type { AnyBulkWriteOperation, Collection } from "../../lib/datastore/data
 import type { ReadAhead } from "./read-ahead.ts";
 import { takeWithin, withinAnswer } from "./task-size.ts";
 import type { Task } from "./task.ts";
+import { leaseEnd } from "./task.ts";
 
 /** One receiver's part of a claim. */
 export interface ClaimRequest {
@@ -39,8 +40,13 @@ export async function claimTasks(
     if (share.length === 0) return share;
     const claim = claimOf(request, claimedAt);
     for (const task of share) Object.assign(task, claim, { attempts: task.attempts + 1 });
-    const filter = { _id: { $in: share.map((task) => task._id) }, state: "READY" as const };
-    operations.push({ updateMany: { filter, update: { $set: claim, $inc: { attempts: 1 } } } });
+    const alike: number[] = [];
+    for (const task of share) {
+      task.leaseUntil = leaseEnd(task, claimedAt);
+      if (task.maxRunMs === undefined) alike.push(task._id);
+      else operations.push(claimUpdate([task._id], { ...claim, leaseUntil: task.leaseUntil }));
+    }
+    if (alike.length) operations.push(claimUpdate(alike, claim));
     return share;
   });
   // What was read for this claim and did not fit into an answer comes before what was read ahead.
@@ -60,6 +66,11 @@ async function nextTasks(tasks: Collection<Task>, ahead: ReadAhead, channel: str
   const read = await takeWithin(tasks.find({ channel, state: "READY" }, options), MAX_CLAIM_BYTES);
   ahead.keep(channel, read.slice(wanted), size);
   return read.slice(0, wanted);
+}
+
+function claimUpdate(ids: number[], claim: ReturnType<typeof claimOf>): AnyBulkWriteOperation<Task> {
+  const filter = { _id: { $in: ids }, state: "READY" as const };
+  return { updateMany: { filter, update: { $set: claim, $inc: { attempts: 1 } } } };
 }
 
 function claimOf({ holder, stream, leaseMs }: ClaimRequest, now: Date) {

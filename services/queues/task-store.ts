@@ -12,8 +12,10 @@ import { claimTasks } from "./task-claims.ts";
 import type { Counter } from "./task-ids.ts";
 import { TaskIds } from "./task-ids.ts";
 import { MAX_ANSWER_BYTES, takeWithin } from "./task-size.ts";
-import type { Task, TaskRequest, TaskState } from "./task.ts";
-import { checkPredecessor, follow, isEnded, newTask, sameRequest } from "./task.ts";
+import type { NewTask, TaskRequest } from "./task-request.ts";
+import { checkPredecessor, newTask, sameRequest } from "./task-request.ts";
+import type { Task, TaskState } from "./task.ts";
+import { follow, isEnded } from "./task.ts";
 
 const WAITING_STATES: TaskState[] = ["READY", "DELAYED", "CHAINED"];
 
@@ -29,6 +31,7 @@ function indexes(retentionDays: number): IndexDescription[] {
     { name: "due", key: { availableAt: 1 }, partialFilterExpression: { state: "DELAYED" } },
     { name: "delayed", key: { channel: 1 }, partialFilterExpression: { state: "DELAYED" } },
     { name: "chained", key: { channel: 1, _id: 1 }, partialFilterExpression: { state: "CHAINED" } },
+    { name: "deadline", key: { deadline: 1 }, partialFilterExpression: { deadline: { $exists: true } } },
     { name: "lease", key: { leaseUntil: 1 }, partialFilterExpression: { state: "RUNNING" } },
     { name: "stream", key: { stream: 1, _id: 1 }, partialFilterExpression: { stream: { $exists: true } } },
     { name: "owner", key: { owner: 1, createTime: -1, _id: -1 } },
@@ -56,7 +59,7 @@ export interface TaskListener {
 
 interface Create {
   request: TaskRequest;
-  task: ReturnType<typeof newTask>;
+  task: NewTask;
 }
 export interface Created {
   task: Task;
@@ -105,7 +108,7 @@ export class TaskStore {
 
   /** Resolves when the task is on disk. A known HashCode answers its task, or throws where it asks for another. */
   async create(request: TaskRequest): Promise<Created> {
-    const task = newTask(request);
+    const task = newTask(request, this.#now());
     if (!task.next) return this.#creates.add({ request, task });
     const predecessor = await this.get(task.next);
     if (!predecessor) throw failedPrecondition(`Task.Next: there is no task ${task.next}`);
@@ -231,6 +234,12 @@ export class TaskStore {
   async due(limit: number): Promise<Task[]> {
     const filter: Filter<Task> = { state: "DELAYED", availableAt: { $lte: this.#now() } };
     return this.#tasks.find(filter, { sort: { availableAt: 1 }, limit, projection: DECISION_FIELDS }).toArray();
+  }
+
+  /** Tasks that have not ended by their deadline, the latest first. */
+  async overdue(limit: number): Promise<Task[]> {
+    const filter: Filter<Task> = { deadline: { $lte: this.#now() } };
+    return this.#tasks.find(filter, { sort: { deadline: 1 }, limit, projection: DECISION_FIELDS }).toArray();
   }
 
   /** RUNNING tasks whose lease has run out, the longest first. */

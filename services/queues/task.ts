@@ -6,8 +6,8 @@
  * READY can be claimed; DELAYED waits for `availableAt`; CHAINED waits for its predecessor. Clients know these three as
  * WAITING, and RUNNING as PROCEEDING.
  */
-import { randomBytes } from "node:crypto";
 import { failedPrecondition, invalidArgument } from "../../lib/errors.ts";
+import { checkText } from "./task-request.ts";
 
 export type WaitingState = "READY" | "DELAYED" | "CHAINED";
 export type EndState = "SUCCESS" | "FAILURE" | "CANCEL";
@@ -37,9 +37,20 @@ export interface Task {
   /** Follows its predecessor however that ends; without it, only a success. */
   always?: boolean;
   retryMax: number;
+  retryPolicy?: RetryPolicy;
   retries: number;
+  /** Since it was made, or driven again. */
   losses: number;
   attempts: number;
+  /** An attempt that takes longer fails. */
+  maxRunMs?: number;
+  /** When it ends FAILURE, whatever its state; while it has not ended. */
+  deadline?: Date;
+  tags?: Record<string, string>;
+  /** In its channel owners take turns. */
+  fair?: true;
+  /** The number of the last line of its log. */
+  logged?: number;
   /** Percent. */
   progress?: number;
   /** Made by a service of Longshore: what it was asked to do is nobody else's to see or to take. */
@@ -50,7 +61,9 @@ export interface Task {
   updateTime: Date;
   startTime?: Date;
   endTime?: Date;
-  /** DELAYED: when it becomes READY. */
+  /** With `endTime`: when it is removed. */
+  expireAt?: Date;
+  /** DELAYED: when it becomes READY. CHAINED: not before. */
   availableAt?: Date;
   /** RUNNING: until when it belongs to its holder. */
   leaseUntil?: Date;
@@ -59,28 +72,27 @@ export interface Task {
   holder?: string;
   /** RUNNING: the receive stream that it went out on, which gives it back when it breaks. */
   stream?: string;
+  /** RUNNING: the stream wants to know when the task is not its any more. */
+  notices?: true;
   /** RUNNING: of this one claim; every change of a running task is fenced by it. */
   token?: string;
+}
+
+/** How long to wait before the retries. */
+export interface RetryPolicy {
+  /** The most before the first; a random part of it is waited. */
+  initialMs: number;
+  /** What that grows by from one to the next. */
+  multiplier: number;
+  maxMs: number;
+  /** In place of all that: exactly these, the last of them also for all that follow. */
+  delaysMs?: number[];
 }
 
 /** A change of one task: fields to set and fields to remove. */
 export interface Transition {
   set: Partial<Task>;
   clear: (keyof Task)[];
-}
-
-export interface TaskRequest {
-  channel: string;
-  owner?: string;
-  hash?: string;
-  input?: string;
-  /** The predecessor's ID, 0 for none. */
-  next?: number;
-  /** With `next`: run after it however it ends. */
-  always?: boolean;
-  retryMax?: number;
-  internal?: true;
-  label?: string;
 }
 
 export type ReportState = EndState | "RUNNING" | "READY";
@@ -91,20 +103,17 @@ export interface Report {
   output: string;
   /** Percent, with RUNNING. */
   progress?: number;
+  /** With FAILURE: no retry follows. */
+  nonRetryable?: boolean;
   /** Who reports; none is accepted from anyone. */
   worker?: string;
   /** Which of the task's attempts it is about: a worker may have got the task again, while it is still at it. */
   attempt?: number;
 }
 
-export const MAX_TEXT_BYTES = 512 * 1024;
 export const DEFAULT_LEASE_SECONDS = 60;
-export const MAX_LEASE_SECONDS = 43_200;
-const RETRY_BASE_MS = 1_000;
-const RETRY_CAP_MS = 10 * 60_000;
-const HASH = /^[0-9A-Za-z._~-]{1,128}$/;
-const ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-const LEASE_FIELDS: (keyof Task)[] = ["leaseUntil", "leaseMs", "holder", "stream", "token"];
+const DEFAULT_RETRY: RetryPolicy = { initialMs: 1_000, multiplier: 2, maxMs: 10 * 60_000 };
+const LEASE_FIELDS: (keyof Task)[] = ["leaseUntil", "leaseMs", "holder", "stream", "notices", "token"];
 
 export function isEnded(state: TaskState): state is EndState {
   return state === "SUCCESS" || state === "FAILURE" || state === "CANCEL";
@@ -114,94 +123,6 @@ export function isEnded(state: TaskState): state is EndState {
 export function publicState(state: TaskState): "WAITING" | "PROCEEDING" | EndState {
   if (isEnded(state)) return state;
   return state === "RUNNING" ? "PROCEEDING" : "WAITING";
-}
-
-/** Throws where a channel's name is not one; `field` is the name that the client knows it by. */
-export function checkChannel(field: string, channel: string): void {
-  if (channel === "") throw invalidArgument(field, "must not be empty");
-  if ([...channel].length > 128) throw invalidArgument(field, "must be at most 128 characters");
-  if (/[\u0000-\u001f\u007f-\u009f:/]/.test(channel) || !channel.isWellFormed()) {
-    throw invalidArgument(field, 'must hold no control character, ":" or "/"');
-  }
-}
-
-/** Throws where a text is longer than a task may carry or is not valid Unicode. */
-export function checkText(field: string, text: string): void {
-  // A UTF-16 unit is at most 3 bytes of UTF-8: short texts need no count.
-  if (text.length * 3 > MAX_TEXT_BYTES) {
-    const bytes = Buffer.byteLength(text);
-    if (bytes > MAX_TEXT_BYTES) {
-      throw invalidArgument(field, `must be at most ${MAX_TEXT_BYTES} bytes (512 KiB), it is ${bytes}`);
-    }
-  }
-  if (!text.isWellFormed()) throw invalidArgument(field, "must be valid Unicode, it holds a lone surrogate");
-}
-
-export function checkHash(field: string, hash: string): void {
-  if (!HASH.test(hash) || hash === "." || hash === "..") {
-    throw invalidArgument(field, 'must be 1 to 128 of [0-9A-Za-z._~-], and not "." or ".."');
-  }
-}
-
-export function checkLeaseSeconds(field: string, seconds: number): void {
-  if (!Number.isInteger(seconds) || seconds < 1 || seconds > MAX_LEASE_SECONDS) {
-    throw invalidArgument(field, `must be 1 to ${MAX_LEASE_SECONDS} seconds`);
-  }
-}
-
-/** A new task but for its ID and its times, which the store gives. Field names in errors are the contract's. */
-export function newTask(request: TaskRequest): Omit<Task, "_id" | "readyAt" | "createTime" | "updateTime"> {
-  checkChannel("Task.Channel", request.channel);
-  const input = request.input ?? "";
-  checkText("Task.Input", input);
-  const hash = request.hash || randomHash();
-  checkHash("Task.HashCode", hash);
-  return {
-    channel: request.channel,
-    owner: request.owner ?? "0",
-    hash,
-    state: request.next ? "CHAINED" : "READY",
-    priority: 0,
-    input,
-    output: "",
-    ...(request.next ? { next: request.next, inherits: input === "", always: request.always === true } : {}),
-    retryMax: request.retryMax ?? 0,
-    retries: 0,
-    losses: 0,
-    attempts: 0,
-    ...(request.internal ? { internal: true } : {}),
-    ...(request.label ? { label: request.label } : {}),
-  };
-}
-
-/** 20 random characters of [0-9A-Za-z]: 119 bits. */
-export function randomHash(): string {
-  let hash = "";
-  while (hash.length < 20) {
-    for (const byte of randomBytes(32)) {
-      // 248 is the largest multiple of 62 in a byte: taking only what is below it keeps the characters equally likely.
-      if (byte < 248 && hash.length < 20) hash += ALPHABET[byte % 62];
-    }
-  }
-  return hash;
-}
-
-/** Whether a create with a known HashCode asks for the task that is there. */
-export function sameRequest(existing: Task, request: Pick<Task, "channel" | "owner" | "input">): boolean {
-  const input = existing.inherits ? "" : existing.input;
-  return existing.channel === request.channel && existing.owner === request.owner && input === request.input;
-}
-
-/** Throws where no task may follow this one. */
-export function checkPredecessor(predecessor: Task, { always, internal }: TaskRequest): void {
-  // It has room for one successor, which its service may need; and its output is not for others to take over.
-  if (predecessor.internal && !internal) {
-    throw failedPrecondition(`Task.Next: task ${predecessor._id} belongs to a service of Longshore`);
-  }
-  if (always) return;
-  if (predecessor.state === "FAILURE" || predecessor.state === "CANCEL") {
-    throw failedPrecondition(`Task.Next: task ${predecessor._id} ended ${predecessor.state}, nothing can follow it`);
-  }
 }
 
 /**
@@ -235,7 +156,8 @@ export function report(task: Task, said: Report, now: Date, random: () => number
     case "CANCEL":
       return end(said.state, said.output, now);
     case "FAILURE":
-      return task.retries < task.retryMax ? retry(task, said.output, now, random) : end("FAILURE", said.output, now);
+      if (said.nonRetryable) return end("FAILURE", said.output, now);
+      return failAttempt(task, said.output, now, random);
     default:
       return said.state satisfies never;
   }
@@ -252,22 +174,37 @@ function renew(task: Task, said: Report, now: Date): Transition {
   };
 }
 
-function leaseEnd(task: Task, now: Date): Date {
-  return new Date(now.getTime() + (task.leaseMs ?? DEFAULT_LEASE_SECONDS * 1_000));
+/** Until when a renewed or new lease holds. */
+export function leaseEnd({ leaseMs, maxRunMs, startTime }: Task, now: Date): Date {
+  const lease = now.getTime() + (leaseMs ?? DEFAULT_LEASE_SECONDS * 1_000);
+  return new Date(Math.min(lease, runEnd({ maxRunMs, startTime }, now)));
 }
 
-/** Exponential back-off with full jitter. */
-function retry(task: Task, output: string, now: Date, random: () => number): Transition {
-  const ceiling = Math.min(RETRY_CAP_MS, RETRY_BASE_MS * 2 ** Math.min(task.retries, 30));
-  const availableAt = new Date(now.getTime() + Math.floor(random() * ceiling));
+/** In milliseconds. */
+function runEnd({ maxRunMs, startTime }: Pick<Task, "maxRunMs" | "startTime">, now: Date): number {
+  return maxRunMs === undefined ? Infinity : (startTime ?? now).getTime() + maxRunMs;
+}
+
+/** An attempt has failed: another follows, if there is one left. */
+function failAttempt(task: Task, output: string, now: Date, random: () => number = Math.random): Transition {
+  if (task.retries >= task.retryMax) return end("FAILURE", output, now);
+  const availableAt = new Date(now.getTime() + retryDelay(task.retryPolicy ?? DEFAULT_RETRY, task.retries, random));
   return {
     set: { state: "DELAYED", output, retries: task.retries + 1, availableAt, updateTime: now },
     clear: [...LEASE_FIELDS, "progress"],
   };
 }
 
+/** In milliseconds; without given delays exponential back-off with full jitter. */
+export function retryDelay(policy: RetryPolicy, retries: number, random: () => number): number {
+  const { initialMs, multiplier, maxMs, delaysMs } = policy;
+  if (delaysMs?.length) return delaysMs[Math.min(retries, delaysMs.length - 1)] ?? 0;
+  return Math.floor(random() * Math.min(maxMs, initialMs * multiplier ** retries));
+}
+
 export function end(state: EndState, output: string, now: Date): Transition {
-  return { set: { state, output, endTime: now, updateTime: now }, clear: [...LEASE_FIELDS, "availableAt"] };
+  const clear: (keyof Task)[] = [...LEASE_FIELDS, "availableAt", "deadline"];
+  return { set: { state, output, endTime: now, updateTime: now }, clear };
 }
 
 /** Back to where it stood in its channel, nothing lost. */
@@ -283,6 +220,30 @@ export function lose(task: Task, why: string, maxLost: number, now: Date): Trans
   return { ...failed, set: { ...failed.set, losses } };
 }
 
+/** Its lease has run out: its worker vanished, or took longer than it may. Null where it has not. */
+export function lapse(task: Task, maxLost: number, now: Date): Transition | null {
+  if (task.state !== "RUNNING" || !task.leaseUntil || task.leaseUntil >= now) return null;
+  if (now.getTime() < runEnd(task, now)) return lose(task, "its lease ran out", maxLost, now);
+  return failAttempt(task, `the attempt took longer than ${(task.maxRunMs ?? 0) / 1_000} seconds (MaxRunSeconds)`, now);
+}
+
+/** Its deadline has passed. Null where it has ended before, or has none. */
+export function miss(task: Task, now: Date): Transition | null {
+  if (isEnded(task.state) || !task.deadline || task.deadline > now) return null;
+  return end("FAILURE", `the task had not ended by its deadline, ${task.deadline.toISOString()}`, now);
+}
+
+/** A task that failed for good begins anew, with all its retries. Throws for one that did not. */
+export function redrive(task: Task, now: Date): Transition {
+  if (task.state !== "FAILURE") {
+    throw failedPrecondition(`task ${task._id} has not failed: its state is ${publicState(task.state)}`);
+  }
+  return {
+    set: { state: "READY", readyAt: now, updateTime: now, retries: 0, losses: 0, output: "" },
+    clear: ["endTime", "expireAt", "progress"],
+  };
+}
+
 /** Throws for a task that has ended. */
 export function cancel(task: Task, output: string, now: Date): Transition {
   if (isEnded(task.state)) throw failedPrecondition(`task ${task._id} has ended: its state is ${task.state}`);
@@ -294,7 +255,10 @@ export function follow(task: Task, predecessor: Task, now: Date): Transition | n
   if (task.state !== "CHAINED") return null;
   if (predecessor.state === "SUCCESS" || task.always) {
     const input = task.inherits ? { input: predecessor.output } : {};
-    return { set: { state: "READY", readyAt: now, updateTime: now, ...input }, clear: [] };
+    if (task.availableAt && task.availableAt > now) {
+      return { set: { state: "DELAYED", updateTime: now, ...input }, clear: [] };
+    }
+    return { set: { state: "READY", readyAt: now, updateTime: now, ...input }, clear: ["availableAt"] };
   }
   return end("CANCEL", `task ${predecessor._id}, which comes before it, ended ${predecessor.state}`, now);
 }

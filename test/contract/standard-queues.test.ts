@@ -132,9 +132,12 @@ onEveryTopology("standard.Queues", (start) => {
     expect(task).toMatchObject({ Channel: name, HashCode: hash, RetryCount: "0", RetryMaxLimit: "3" });
     expect(task.CreateTime).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
     const byRest = await rest<TaskMessage>("GET", `/v1/queues/tasks/${task.ID}`);
-    expect(byRest.body).toEqual({ State: "200", Message: "", Data: task });
+    expect(byRest.body).toMatchObject({ State: "200", Message: "" });
+    // What Longshore added is left out of JSON where it has its default.
+    expect(task).toMatchObject(byRest.body.Data);
+    expect(Object.keys(byRest.body.Data)).toHaveLength(13);
     const byHash = await rest<TaskMessage>("GET", `/v1/queues/tasks/by-hash/${hash}`);
-    expect(byHash.body.Data).toEqual(task);
+    expect(byHash.body.Data).toEqual(byRest.body.Data);
   });
 
   test("a task with the longest input and output comes whole from any node", async () => {

@@ -1,19 +1,17 @@
 import { describe, expect, test } from "@jest/globals";
 import fc from "fast-check";
-import type { Report, Task, TaskRequest } from "../../../../services/queues/task.ts";
+import type { TaskRequest } from "../../../../services/queues/task-request.ts";
+import { checkHash, newTask, randomHash, sameRequest } from "../../../../services/queues/task-request.ts";
+import type { Report, Task } from "../../../../services/queues/task.ts";
 import {
   cancel,
-  checkHash,
   follow,
   giveBack,
   isEnded,
   lose,
-  newTask,
   promote,
   publicState,
-  randomHash,
   report,
-  sameRequest,
 } from "../../../../services/queues/task.ts";
 
 const now = new Date("2026-01-02T03:04:05.678Z");
@@ -21,7 +19,7 @@ const later = (ms: number) => new Date(now.getTime() + ms);
 
 function make(request: Partial<TaskRequest> = {}, more: Partial<Task> = {}): Task {
   const times = { readyAt: now, createTime: now, updateTime: now };
-  return { _id: 7, ...newTask({ channel: "mail", ...request }), ...times, ...more };
+  return { _id: 7, ...newTask({ channel: "mail", ...request }, now), ...times, ...more };
 }
 
 function running(more: Partial<Task> = {}): Task {
@@ -52,18 +50,18 @@ describe("a new task", () => {
     [{ channel: "c", hash: ".." }, 'Task.HashCode: must be 1 to 128 of [0-9A-Za-z._~-], and not "." or ".."'],
     [{ channel: "c", hash: "a b" }, 'Task.HashCode: must be 1 to 128 of [0-9A-Za-z._~-], and not "." or ".."'],
   ])("of %j is refused", (request, message) => {
-    expect(() => newTask(request)).toThrow(message);
+    expect(() => newTask(request, now)).toThrow(message);
   });
 
   test("may have 128 emoji for its channel and exactly 512 KiB for its input", () => {
-    expect(newTask({ channel: "🦀".repeat(128), input: "é".repeat(256 * 1024) }).state).toBe("READY");
+    expect(newTask({ channel: "🦀".repeat(128), input: "é".repeat(256 * 1024) }, now).state).toBe("READY");
   });
 
   test("without a HashCode gets 20 random characters", () => {
     const hashes = new Set(Array.from({ length: 1_000 }, randomHash));
     expect(hashes.size).toBe(1_000);
     for (const hash of hashes) expect(hash).toMatch(/^[0-9A-Za-z]{20}$/);
-    expect(() => checkHash("HashCode", newTask({ channel: "c" }).hash)).not.toThrow();
+    expect(() => checkHash("HashCode", newTask({ channel: "c" }, now).hash)).not.toThrow();
   });
 
   test("is the same request only with the same channel, owner and input, also when it took over an output", () => {
