@@ -11,8 +11,13 @@ import { grpc } from "../../mixins/grpc.mixin.ts";
 import type { WithDatastore } from "../../mixins/store.mixin.ts";
 import { store } from "../../mixins/store.mixin.ts";
 import type { WorkerSettings } from "../../mixins/worker.mixin.ts";
+import { channelActions } from "./channel-actions.ts";
+import { ChannelStatistics } from "./channel-statistics.ts";
+import { Channels } from "./channels.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import { Reaper } from "./reaper.ts";
+import { scheduleActions } from "./schedule-actions.ts";
+import { Schedules } from "./schedules.ts";
 import { standardActions } from "./standard.ts";
 import type { Changed } from "./task-changes.ts";
 import { TaskStore } from "./task-store.ts";
@@ -25,6 +30,9 @@ export interface QueuesService extends WithDatastore {
   tasks: TaskStore;
   dispatcher: Dispatcher;
   reaper: Reaper;
+  channels: Channels;
+  statistics: ChannelStatistics;
+  schedules: Schedules;
   maxLost: number;
   /** The channels that services of Longshore work on, on whatever node. */
   internalChannels: Set<string>;
@@ -91,6 +99,8 @@ const queues: ServiceSchema<object, object, object, This> = {
 
   actions: {
     ...standardActions,
+    ...channelActions,
+    ...scheduleActions,
 
     /** Stores a task; resolves when it is on disk. */
     create: {
@@ -204,6 +214,13 @@ const queues: ServiceSchema<object, object, object, This> = {
       this.dispatcher?.stop();
     },
 
+    /** What is set for a channel has changed, on any node. */
+    async "queues.channelChanged"(this: This, ctx: Context<{ channel: string }>) {
+      const { channel } = ctx.params;
+      await this.channels?.refresh(channel);
+      this.dispatcher?.hint(channel);
+    },
+
     /** A hint from any node: tasks of these channels can be claimed. */
     "queues.available"(this: This, ctx: Context<{ channels: string[]; again: boolean }>) {
       for (const channel of ctx.params.channels) {
@@ -265,7 +282,13 @@ const queues: ServiceSchema<object, object, object, This> = {
     const onError = (error: unknown) => this.logger.error("the queue could not do what was due", error);
     this.maxLost = config.maxLost;
     this.findInternalChannels();
+    this.channels = await Channels.open(this.datastore, (channel) =>
+      this.broadcast("queues.channelChanged", { channel }),
+    );
+    this.statistics = await ChannelStatistics.open(this.datastore);
     this.tasks = await TaskStore.open(this.datastore, config.taskRetentionDays, {
+      created: (channel, count) => this.statistics.created(channel, count),
+      changed: (changes) => this.statistics.changed(changes),
       available: (channels, again) => this.broadcast("queues.available", { channels, again }),
       ended: (tasks) => this.broadcast("queues.ended", { tasks: tasks.map(tellEnded) } satisfies TasksEnded),
     });
@@ -275,14 +298,25 @@ const queues: ServiceSchema<object, object, object, This> = {
       onError,
     });
     this.reaper = new Reaper(this.tasks, config.maxLost, onError);
+    this.schedules = await Schedules.open({
+      datastore: this.datastore,
+      create: (request) => this.tasks.create(request),
+      onError,
+    });
     if (this.datastore.kind === "embedded") await this.reaper.recover();
+    this.channels.start();
+    this.statistics.start();
     this.dispatcher.start();
     this.reaper.start();
+    this.schedules.start();
   },
 
   async stopped(this: This) {
     this.dispatcher?.stop();
+    await this.schedules?.stop();
     await this.reaper?.stop();
+    await this.channels?.stop();
+    await this.statistics?.stop();
   },
 };
 

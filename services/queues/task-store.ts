@@ -33,6 +33,7 @@ function indexes(retentionDays: number): IndexDescription[] {
     { name: "chained", key: { channel: 1, _id: 1 }, partialFilterExpression: { state: "CHAINED" } },
     { name: "deadline", key: { deadline: 1 }, partialFilterExpression: { deadline: { $exists: true } } },
     { name: "lease", key: { leaseUntil: 1 }, partialFilterExpression: { state: "RUNNING" } },
+    { name: "running", key: { channel: 1 }, partialFilterExpression: { state: "RUNNING" } },
     { name: "stream", key: { stream: 1, _id: 1 }, partialFilterExpression: { stream: { $exists: true } } },
     { name: "owner", key: { owner: 1, createTime: -1, _id: -1 } },
     { name: "successor", key: { next: 1 }, unique: true, partialFilterExpression: { next: { $exists: true } } },
@@ -52,6 +53,8 @@ function indexes(retentionDays: number): IndexDescription[] {
 
 /** Told after the commit, in groups. */
 export interface TaskListener {
+  created(channel: string, count: number): void;
+  changed(changes: Changed[]): void;
   /** Tasks can be claimed; `again`: some of them come before others that could be before. */
   available(channels: string[], again: boolean): void;
   ended(tasks: Task[]): void;
@@ -187,6 +190,10 @@ export class TaskStore {
       filter.$or = [{ createTime: { $lt: createTime } }, { _id: { $lt: _id } }];
     }
     return takeWithin(this.#tasks.find(filter, { sort: NEWEST_FIRST, limit: LIST_LIMIT }), MAX_ANSWER_BYTES);
+  }
+
+  async running(channel: string): Promise<number> {
+    return this.#tasks.countDocuments({ channel, state: "RUNNING" }, { hint: "running" });
   }
 
   async waiting(channel: string): Promise<number> {
@@ -332,9 +339,11 @@ export class TaskStore {
     const existing = hashes.length ? await this.#tasks.find({ hash: { $in: hashes } }).toArray() : [];
     const byHash = new Map(existing.map((task) => [task.hash, task]));
     const channels = new Set<string>();
+    const created = new Map<string, number>();
     const outcomes = tasks.map((task, index): Outcome<Created> => {
       if (!refused.has(index)) {
         if (task.state === "READY") channels.add(task.channel);
+        created.set(task.channel, (created.get(task.channel) ?? 0) + 1);
         return { value: { task, created: true } };
       }
       const other = byHash.get(task.hash);
@@ -348,11 +357,13 @@ export class TaskStore {
         error: failedPrecondition(`Task.HashCode: ${task.hash} is known with another Channel, Owner or Input`),
       };
     });
+    for (const [channel, count] of created) this.#listener.created(channel, count);
     if (channels.size) this.#listener.available([...channels], false);
     return outcomes;
   }
 
   #tell(changed: Changed[]): void {
+    this.#listener.changed(changed);
     const channels = new Set<string>();
     const ended: Task[] = [];
     for (const { after } of changed) {
