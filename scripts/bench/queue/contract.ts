@@ -1,0 +1,62 @@
+/** The contracts that Longshore and the ceiling serve, and clients for them on plain grpc-js. */
+import { join } from "node:path";
+import type { ClientDuplexStream, ClientUnaryCall, ServiceError } from "@grpc/grpc-js";
+import { credentials, loadPackageDefinition } from "@grpc/grpc-js";
+import { loadSync } from "@grpc/proto-loader";
+
+const PROTO = join(import.meta.dirname, "..", "..", "..", "proto");
+
+export const contract = loadSync(["standard/standard.proto", "longshore/v1/queues.proto"], {
+  includeDirs: [PROTO],
+  keepCase: true,
+  longs: String,
+  defaults: true,
+});
+
+export interface BenchTask {
+  ID: string;
+  Channel: string;
+  Input: string;
+}
+export interface Answer {
+  State: string;
+  Message: string;
+}
+export type AnswerOf<T> = Answer & { Data: T };
+export type UnaryCall<Request, Response> = (
+  request: Request,
+  answer: (error: ServiceError | null, response: Response) => void,
+) => ClientUnaryCall;
+export type Report = { ID: string; State: number; Output: string };
+export type ReceiveStream = ClientDuplexStream<{ Channel: string }, { Tasks: BenchTask }>;
+
+export interface StandardClient {
+  CreateTask: UnaryCall<{ Task: object }, Answer>;
+  ReceiveQueueByChannel(): ReceiveStream;
+  ReportTaskResult(): ClientDuplexStream<Report, Answer>;
+}
+export interface LongshoreClient {
+  CreateTasks: UnaryCall<{ Tasks: object[] }, AnswerOf<Answer[]>>;
+  StreamCreateTask(): ClientDuplexStream<{ Task: object }, Answer>;
+  ReceiveTasks: UnaryCall<{ Channel: string; Max: number; WaitSeconds: number }, AnswerOf<BenchTask[]>>;
+  ReportTasks: UnaryCall<{ Reports: Report[] }, AnswerOf<Answer[]>>;
+}
+
+/** A client of `standard.Queues` with a connection of its own. */
+export function standardClient(address: string): StandardClient {
+  return clientOf("standard", address) as StandardClient;
+}
+
+/** A client of `longshore.v1.Queues` with a connection of its own. */
+export function longshoreClient(address: string): LongshoreClient {
+  return clientOf("longshore", address) as LongshoreClient;
+}
+
+function clientOf(name: "standard" | "longshore", address: string): unknown {
+  const packages = loadPackageDefinition(contract) as unknown as {
+    standard: { Queues: new (...args: unknown[]) => unknown };
+    longshore: { v1: { Queues: new (...args: unknown[]) => unknown } };
+  };
+  const Client = name === "standard" ? packages.standard.Queues : packages.longshore.v1.Queues;
+  return new Client(address, credentials.createInsecure(), { "grpc.use_local_subchannel_pool": 1 });
+}

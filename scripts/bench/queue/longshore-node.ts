@@ -1,0 +1,48 @@
+/** A node of Longshore in a process of its own, as `npm start` runs it: its embedded store in a directory of the run, or MongoDB. */
+import { spawn, type ChildProcess } from "node:child_process";
+import { mkdtempSync } from "node:fs";
+import { join } from "node:path";
+import { stopGroup, type Run } from "../../servers/run.ts";
+import { NODE_FLAGS, START } from "../../node-flags.ts";
+
+const READY_LIMIT_MS = 60_000;
+
+export class LongshoreNode {
+  readonly address: string;
+  readonly pid: number;
+  readonly #child: ChildProcess;
+
+  private constructor(child: ChildProcess, address: string) {
+    this.#child = child;
+    this.pid = child.pid!;
+    this.address = address;
+  }
+
+  static async start(run: Run, mongodbUri = ""): Promise<LongshoreNode> {
+    const child = spawn(process.execPath, [...NODE_FLAGS, START], {
+      cwd: mkdtempSync(join(run.directory, "node-")),
+      env: { PATH: process.env.PATH, HTTP_PORT: "0", GRPC_PORT: "0", LOG_LEVEL: "error", MONGODB_URI: mongodbUri },
+      stdio: ["ignore", "pipe", "inherit"],
+      detached: true,
+    });
+    run.adopt(child);
+    const { promise, resolve, reject } = Promise.withResolvers<string>();
+    let output = "";
+    child.stdout.setEncoding("utf8").on("data", (text: string) => {
+      output += text;
+      const [, address] = /grpc:\/\/(\S+)/.exec(output) ?? [];
+      if (address) resolve(address);
+    });
+    child.once("exit", (code) => reject(new Error(`the node ended with ${code}`)));
+    const timer = setTimeout(() => reject(new Error(`the node was not ready in ${READY_LIMIT_MS} ms`)), READY_LIMIT_MS);
+    try {
+      return new LongshoreNode(child, await promise);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async stop(): Promise<void> {
+    await stopGroup(this.#child);
+  }
+}

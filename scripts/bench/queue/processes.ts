@@ -1,0 +1,28 @@
+/** What processes cost, as Linux tells it in /proc. */
+import { execFileSync } from "node:child_process";
+import { readdir, readFile, readlink } from "node:fs/promises";
+
+const MS_PER_TICK = 1_000 / Number(execFileSync("getconf", ["CLK_TCK"], { encoding: "utf8" }));
+
+/** Milliseconds of CPU that a process has had, all of its threads. */
+export async function cpuMs(pid: number): Promise<number> {
+  const stat = await readFile(`/proc/${pid}/stat`, "utf8");
+  // The program's name comes second, in brackets, and may hold blanks.
+  const [userTicks, systemTicks] = stat.slice(stat.lastIndexOf(")")).split(" ").slice(12, 14);
+  return (Number(userTicks) + Number(systemTicks)) * MS_PER_TICK;
+}
+
+/** Bytes of memory that a process has now. */
+export async function residentBytes(pid: number): Promise<number> {
+  const status = await readFile(`/proc/${pid}/status`, "utf8");
+  return Number(/VmRSS:\s+(\d+) kB/.exec(status)?.[1]) * 1_024;
+}
+
+/** The process whose working directory is this one. */
+export async function processIn(directory: string): Promise<number> {
+  for (const pid of await readdir("/proc")) {
+    const cwd = /^\d+$/.test(pid) ? await readlink(`/proc/${pid}/cwd`).catch(() => "") : "";
+    if (cwd === directory) return Number(pid);
+  }
+  throw new Error(`no process works in ${directory}`);
+}
