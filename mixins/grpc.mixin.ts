@@ -9,19 +9,19 @@ import type { ProtoSource } from "../lib/protobuf/proto-source.ts";
 import { loadProto, readProto } from "../lib/protobuf/proto-source.ts";
 
 /** How the messages of a stream become calls, see docs/decisions/gateway.md. */
-export type StreamMode = "pull" | "collect" | "each" | "credit";
+export type StreamMode = "pull" | "collect" | "each" | "batch" | "credit";
 
 /** One RPC and the action that answers it. */
 export interface MethodBinding {
   /** Name of the action within the service. */
   action: string;
-  /** Server streams: pull; client streams: collect; bidirectional ones: each (the default) or credit. */
+  /** Server streams: pull; client streams: collect; bidirectional ones: each (the default), batch or credit. */
   stream?: StreamMode;
-  /** With `each`: how many calls of a stream may run at once; 32 by default. */
+  /** With `each` and `batch`: how many requests of a stream may be unanswered; 32 and 256 by default. */
   inFlight?: number;
   /**
-   * A field of the request. With `credit` it tells one waiting line from another; with `each`, requests that have it in common
-   * are answered one after the other.
+   * A field of the request. With `credit` it tells one waiting line from another; with `batch`, requests that have it in
+   * common are not in two calls at once.
    */
   key?: string;
   /** Action within the service that learns `{id, reason}` when a stream has ended. */
@@ -36,6 +36,16 @@ export interface MethodBinding {
  * request.
  */
 export type ErrorTemplate = Record<string, string>;
+
+/**
+ * Broadcast as `gateway.streamMessage` it writes a message on a stream of the mode `credit`, on whatever node that is, beside
+ * the answers that the stream asked for. A stream that is over misses it.
+ */
+export interface StreamMessage {
+  /** `ctx.meta.stream.id` of the calls of that stream. */
+  stream: string;
+  message: Record<string, unknown>;
+}
 
 /** What a service declares. */
 export interface GrpcDeclaration {
@@ -110,7 +120,8 @@ function check(binding: MethodBinding, method: protobuf.Method, schema: ServiceS
   for (const name of close === undefined ? [action] : [action, close]) {
     if (!schema.actions?.[name]) throw failedPrecondition(`${where}: ${schema.name} has no action ${name}`);
   }
-  const fits = stream === "credit" ? method.requestStream && method.responseStream : stream === defaultStream(method);
+  const bidirectional = stream === "credit" || stream === "batch";
+  const fits = bidirectional ? method.requestStream && method.responseStream : stream === defaultStream(method);
   if (!fits) throw failedPrecondition(`${where}: stream mode ${stream} does not fit this RPC`);
   if (stream === "credit" && key === undefined) throw failedPrecondition(`${where}: stream mode credit needs key`);
   if (key !== undefined && !method.resolvedRequestType?.fields[key]) {

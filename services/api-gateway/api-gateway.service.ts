@@ -1,6 +1,6 @@
 /** The way in: REST by moleculer-web and gRPC, both from what the services of the registry declare. */
 import type { IncomingMessage, ServerResponse } from "node:http";
-import type { Service, ServiceSchema } from "moleculer";
+import type { Context, Service, ServiceSchema } from "moleculer";
 import type { GatewayResponse, IncomingRequest } from "moleculer-web";
 import ApiService from "moleculer-web";
 import type { Config } from "../../lib/config.ts";
@@ -13,7 +13,9 @@ import { GrpcServer } from "./grpc-server.ts";
 import { answerHealth } from "./http-health.ts";
 import { HttpServer, refuseCrossOrigin } from "./http-server.ts";
 import { offeredServices } from "./offered-services.ts";
+import type { StreamMessage } from "../../mixins/grpc.mixin.ts";
 import { identify } from "./request-identity.ts";
+import type { GatewayScope } from "./rpc.ts";
 import type { RestScope } from "./rest-call.ts";
 import { serveRest } from "./rest-call.ts";
 import { sendError } from "./rest-errors.ts";
@@ -33,6 +35,7 @@ interface Gateway extends Service {
   grpcServer: GrpcServer;
   /** Aborted when the node begins to stop. */
   draining: AbortController;
+  streams: GatewayScope["streams"];
   objects: Promise<ObjectStore> | undefined;
   /** Routes by service, of every service that was ever offered: where no node offers it now, its paths are 503. */
   routesOf: Map<string, RestRoute[]>;
@@ -78,6 +81,9 @@ const gateway = {
     "$broker.started"(this: Gateway) {
       this.refresh();
       this.grpcServer.setServing(true);
+    },
+    "gateway.streamMessage"(this: Gateway, ctx: Context<StreamMessage>) {
+      this.streams.get(ctx.params.stream)?.(ctx.params.message);
     },
     "$node.draining"(this: Gateway) {
       this.draining.abort();
@@ -152,7 +158,9 @@ const gateway = {
     this.draining = new AbortController();
     this.objects = undefined;
     this.routesOf = new Map();
-    this.grpcServer = new GrpcServer({ broker: this.broker, draining: this.draining.signal }, this.logger);
+    this.streams = new Map();
+    const scope = { broker: this.broker, draining: this.draining.signal, streams: this.streams };
+    this.grpcServer = new GrpcServer(scope, this.logger);
     this.httpServer = new HttpServer((req, res) => void this.httpHandler(req, res));
     // moleculer-web's own refreshing has nothing to do, and would tell all nodes that it did.
     this.regenerateAllAutoAliases = () => undefined;

@@ -4,6 +4,7 @@ import { LongshoreError } from "../../lib/errors.ts";
 import type { Message, ServedMethod } from "./grpc-contract.ts";
 import type { GatewayScope } from "./rpc.ts";
 import { StreamLife } from "./stream-life.ts";
+import { writeTogether } from "./write-together.ts";
 
 /** Items of one call at most, so that one answer stays small however many credits there are. */
 const MAX_ITEMS = 100;
@@ -44,6 +45,12 @@ export function creditStream(method: ServedMethod, scope: GatewayScope): handleB
       life.fail(error);
     };
     const life: StreamLife = new StreamLife(call, method, scope, finish);
+    writeTogether(call);
+    const { streamId } = life.rpc;
+    scope.streams.set(streamId, (message) => {
+      if (!ending && !life.write(message)) blocked = true;
+    });
+    call.once("cancelled", () => scope.streams.delete(streamId));
 
     const serve = async (name: unknown, line: Line): Promise<void> => {
       if (line.waiting) return;

@@ -3,6 +3,7 @@ import type { Message, ServedMethod } from "./grpc-contract.ts";
 import { refusalOf } from "./grpc-errors.ts";
 import type { GatewayScope } from "./rpc.ts";
 import { StreamLife } from "./stream-life.ts";
+import { writeTogether } from "./write-together.ts";
 
 const DEFAULT_IN_FLIGHT = 32;
 
@@ -12,16 +13,11 @@ interface Slot {
   failure?: { error: unknown };
 }
 
-/**
- * A bidirectional stream of one answer a request, in the order of the requests, some calls at once. Requests of one key
- * are called one after the other, for calls that go to different nodes overtake each other.
- */
+/** A bidirectional stream of one answer a request, in the order of the requests, some calls at once. */
 export function eachStream(method: ServedMethod, scope: GatewayScope): handleBidiStreamingCall<Message, Message> {
-  const { inFlight: limit = DEFAULT_IN_FLIGHT, key } = method.binding;
+  const { inFlight: limit = DEFAULT_IN_FLIGHT } = method.binding;
   return (call) => {
     const slots: Slot[] = [];
-    /** The last call of each key. */
-    const turns = new Map<unknown, Promise<void>>();
     let blocked = false;
     let ending = false;
 
@@ -35,6 +31,7 @@ export function eachStream(method: ServedMethod, scope: GatewayScope): handleBid
     };
     const life: StreamLife = new StreamLife(call, method, scope, finish);
     const { rpc } = life;
+    writeTogether(call);
 
     const flush = (): void => {
       while (!blocked && slots[0] && (slots[0].answer ?? slots[0].failure)) {
@@ -61,10 +58,8 @@ export function eachStream(method: ServedMethod, scope: GatewayScope): handleBid
       const slot: Slot = {};
       // Answers that wait for the client count too: what is read is bounded by what is written.
       if (slots.push(slot) >= limit) call.pause();
-      const ask = () => rpc.invoke(method.action, request, {});
-      const name = key === undefined ? undefined : request[key];
-      const previous = name === undefined ? undefined : turns.get(name);
-      const turn = (previous?.then(ask) ?? ask())
+      void rpc
+        .invoke(method.action, request, {})
         .then(
           (answer) => void (slot.answer = (answer ?? {}) as Message),
           (error: unknown) => {
@@ -73,9 +68,6 @@ export function eachStream(method: ServedMethod, scope: GatewayScope): handleBid
           },
         )
         .then(flush);
-      if (name === undefined) return;
-      turns.set(name, turn);
-      void turn.then(() => turns.get(name) === turn && turns.delete(name));
     });
   };
 }

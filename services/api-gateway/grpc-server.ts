@@ -6,6 +6,8 @@ import type { ServiceBroker } from "moleculer";
 import type { Config } from "../../lib/config.ts";
 import { failedPrecondition } from "../../lib/errors.ts";
 import type { GrpcBinding } from "../../mixins/grpc.mixin.ts";
+import type { Received } from "./batch-stream.ts";
+import { batchStream } from "./batch-stream.ts";
 import { collectStream } from "./collect-stream.ts";
 import { creditStream } from "./credit-stream.ts";
 import { eachStream } from "./each-stream.ts";
@@ -127,15 +129,15 @@ export class GrpcServer {
     const register = (type: string, handler: UntypedHandleCall, deserialize: (bytes: Buffer) => object): void => {
       this.#server.register(path, handler, responseSerialize, deserialize, type);
     };
+    const withSize = (bytes: Buffer): Received => ({ message: requestDeserialize(bytes), bytes: bytes.length });
     if (!requestStream && !responseStream) {
       register("unary", unary(method, this.#scope), requestDeserialize);
     } else if (!requestStream) {
       register("serverStream", pullStream(method, this.#scope), requestDeserialize);
     } else if (!responseStream) {
-      register("clientStream", collectStream(method, this.#scope), (bytes) => ({
-        message: requestDeserialize(bytes),
-        bytes: bytes.length,
-      }));
+      register("clientStream", collectStream(method, this.#scope), withSize);
+    } else if (method.binding.stream === "batch") {
+      register("bidi", batchStream(method, this.#scope), withSize);
     } else {
       const handler = method.binding.stream === "credit" ? creditStream : eachStream;
       register("bidi", handler(method, this.#scope), requestDeserialize);

@@ -12,6 +12,8 @@ export interface GatewayScope {
   broker: ServiceBroker;
   /** Aborted when the node begins to stop: streams end then. */
   draining: AbortSignal;
+  /** How to write on the streams that take messages which they did not ask for, by their ids. */
+  streams: Map<string, (message: object) => void>;
 }
 
 interface CallMeta {

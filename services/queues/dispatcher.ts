@@ -5,6 +5,7 @@
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ClaimRequest } from "./task-claims.ts";
+import type { Offer } from "./task-creates.ts";
 import type { Task } from "./task.ts";
 
 export interface ReceiveRequest extends ClaimRequest {
@@ -30,6 +31,8 @@ interface Receiver {
   done: boolean;
   /** Its wait is over, but a claim that may serve it is under way. */
   overdue: boolean;
+  /** It is to have tasks that are being made: no claim need serve it. */
+  promised: boolean;
 }
 
 interface Channel {
@@ -37,6 +40,8 @@ interface Channel {
   claiming: boolean;
   /** Tasks may have come since the claim under way began. */
   stale: boolean;
+  /** The last claim left no task, and none has come since. */
+  empty: boolean;
 }
 
 const POLL_MS = 1_000;
@@ -91,6 +96,7 @@ export class Dispatcher {
         request,
         done: false,
         overdue: false,
+        promised: false,
         settle: (tasks) => {
           leave();
           resolve(tasks);
@@ -103,7 +109,7 @@ export class Dispatcher {
       const onAbort = () => receiver.settle([]);
       // Also who does not wait at all gets what is there.
       const onTimeout = () => {
-        if (channel.claiming) receiver.overdue = true;
+        if (channel.claiming || receiver.promised) receiver.overdue = true;
         else receiver.settle([]);
       };
       const timer = setTimeout(onTimeout, request.waitMs);
@@ -118,13 +124,31 @@ export class Dispatcher {
     const channel = this.#channels.get(name);
     if (!channel) return;
     channel.stale = true;
+    channel.empty = false;
     if (!channel.claiming) void this.#serve(name, channel);
+  }
+
+  /** A receiver that waits where no task does, for tasks that are about to be made: it is served first when they are. */
+  offer(name: string): Offer | undefined {
+    const channel = this.#channels.get(name);
+    if (!channel?.empty || channel.claiming) return undefined;
+    const [receiver] = unpromised(channel, 1);
+    if (!receiver) return undefined;
+    receiver.promised = true;
+    const settle = (tasks: Task[]) => {
+      receiver.promised = false;
+      if (tasks.length > 0) this.#share([receiver], [tasks]);
+      else if (receiver.overdue) receiver.settle([]);
+      // What came while it was promised to this was not for it.
+      else if (channel.stale) this.hint(name);
+    };
+    return { request: receiver.request, settle };
   }
 
   #channel(name: string): Channel {
     const known = this.#channels.get(name);
     if (known) return known;
-    const channel = { receivers: new Set<Receiver>(), claiming: false, stale: false };
+    const channel = { receivers: new Set<Receiver>(), claiming: false, stale: false, empty: false };
     this.#channels.set(name, channel);
     return channel;
   }
@@ -136,7 +160,7 @@ export class Dispatcher {
         // All receivers that arrive in this turn of the loop share the claim.
         await new Promise(setImmediate);
         channel.stale = false;
-        const receivers = [...channel.receivers].slice(0, MAX_RECEIVERS);
+        const receivers = unpromised(channel, MAX_RECEIVERS);
         if (receivers.length === 0) break;
         const shares = await this.#options.claim(
           name,
@@ -146,6 +170,7 @@ export class Dispatcher {
         settleOverdue(receivers);
         // Somebody was served: there may be more for those who were not.
         if (shares.some((share) => share.length > 0)) channel.stale = true;
+        else channel.empty = !channel.stale;
       }
     } catch (error) {
       // The poll tries again for those who go on waiting; each failed claim fails one, so that it is seen.
@@ -168,6 +193,16 @@ export class Dispatcher {
     }
     if (orphans.length) this.#options.giveBack(orphans).catch(this.#options.onError);
   }
+}
+
+/** The first receivers that no task is promised to. */
+function unpromised({ receivers }: Channel, most: number): Receiver[] {
+  const found: Receiver[] = [];
+  for (const receiver of receivers) {
+    if (found.length === most) break;
+    if (!receiver.promised) found.push(receiver);
+  }
+  return found;
 }
 
 function settleOverdue(receivers: Receiver[]): void {

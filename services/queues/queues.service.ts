@@ -7,6 +7,7 @@ import type { Context, Service, ServiceSchema } from "moleculer";
 import { configOf } from "../../lib/config.ts";
 import { invalidArgument, notFound } from "../../lib/errors.ts";
 import { signalOf } from "../../middlewares/cancellation.ts";
+import type { StreamMessage } from "../../mixins/grpc.mixin.ts";
 import { grpc } from "../../mixins/grpc.mixin.ts";
 import type { WithDatastore } from "../../mixins/store.mixin.ts";
 import { store } from "../../mixins/store.mixin.ts";
@@ -20,10 +21,12 @@ import { scheduleActions } from "./schedule-actions.ts";
 import { Schedules } from "./schedules.ts";
 import { standardActions } from "./standard.ts";
 import type { Changed } from "./task-changes.ts";
+import { taskActions } from "./task-actions.ts";
+import type { TaskListener } from "./task-store.ts";
 import { TaskStore } from "./task-store.ts";
 import type { TaskRequest } from "./task-request.ts";
 import type { Report, Task, TaskView } from "./task.ts";
-import { cancel, giveBack, isEnded, lose, report, viewTask } from "./task.ts";
+import { cancel, giveBack, isEnded, lose, publicState, report, viewTask } from "./task.ts";
 import { STANDARD_ERRORS } from "./wire.ts";
 
 export interface QueuesService extends WithDatastore {
@@ -42,6 +45,7 @@ export interface QueuesService extends WithDatastore {
   giveBackTasks(tasks: Task[]): Promise<void>;
   loseStream(stream: string): Promise<void>;
   drainStream(stream: string, signal: AbortSignal): Promise<void>;
+  tellStopped(tasks: Task[]): void;
   broadcast(event: string, payload: unknown): void;
 }
 
@@ -79,8 +83,8 @@ const queues: ServiceSchema<object, object, object, This> = {
         QueryTaskByHashCode: "standard.queryTaskByHashCode",
         QueryLengthByChannel: "standard.queryLengthByChannel",
         ReportTaskResult: {
-          action: "standard.reportTaskResult",
-          stream: "each",
+          action: "standard.reportTaskResults",
+          stream: "batch",
           key: "ID",
           inFlight: 256,
           errors: { ...STANDARD_ERRORS, Data: "$request.ID" },
@@ -93,12 +97,19 @@ const queues: ServiceSchema<object, object, object, This> = {
         },
       },
     }),
+    grpc({
+      proto: "longshore/v1/queues.proto",
+      service: "longshore.v1.Queues",
+      errors: STANDARD_ERRORS,
+      methods: { StreamCreateTask: { action: "createStreamed", stream: "batch", inFlight: 1_000 } },
+    }),
   ],
 
   settings: { rest: { errors: STANDARD_ERRORS } },
 
   actions: {
     ...standardActions,
+    ...taskActions,
     ...channelActions,
     ...scheduleActions,
 
@@ -270,6 +281,14 @@ const queues: ServiceSchema<object, object, object, This> = {
       if (signal.aborted) await forEachHeld(this.tasks, stream, (_task, now) => giveBack(now));
     },
 
+    /** Tells the streams on which these tasks went out that they are not theirs any more. */
+    tellStopped(this: This, tasks: Task[]): void {
+      for (const [stream, his] of Map.groupBy(tasks, (task) => task.stream)) {
+        const message = { Stopped: his.map(({ _id }) => String(_id)) };
+        if (stream) this.broadcast("gateway.streamMessage", { stream, message } satisfies StreamMessage);
+      }
+    },
+
     broadcast(this: This, event: string, payload: unknown): void {
       this.broker.broadcast(event, payload).catch((error: unknown) => {
         this.logger.warn(`${event} could not be told to the other nodes`, error);
@@ -286,11 +305,20 @@ const queues: ServiceSchema<object, object, object, This> = {
       this.broadcast("queues.channelChanged", { channel }),
     );
     this.statistics = await ChannelStatistics.open(this.datastore);
-    this.tasks = await TaskStore.open(this.datastore, config.taskRetentionDays, {
+    const listener: TaskListener = {
       created: (channel, count) => this.statistics.created(channel, count),
       changed: (changes) => this.statistics.changed(changes),
       available: (channels, again) => this.broadcast("queues.available", { channels, again }),
       ended: (tasks) => this.broadcast("queues.ended", { tasks: tasks.map(tellEnded) } satisfies TasksEnded),
+      stopped: (tasks) => this.tellStopped(tasks),
+      failed: onError,
+    };
+    this.tasks = await TaskStore.open({
+      datastore: this.datastore,
+      channels: this.channels,
+      retentionDays: config.taskRetentionDays,
+      listener,
+      offer: (channel) => this.dispatcher?.offer(channel),
     });
     this.dispatcher = new Dispatcher({
       claim: (channel, requests) => this.tasks.claim(channel, requests),
@@ -320,9 +348,8 @@ const queues: ServiceSchema<object, object, object, This> = {
   },
 };
 
-function tellEnded(task: Task): TasksEnded["tasks"][number] {
-  const { id, hash, channel, state } = viewTask(task);
-  return { id, hash, channel, state };
+function tellEnded({ _id, hash, channel, state }: Task): TasksEnded["tasks"][number] {
+  return { id: _id, hash, channel, state: publicState(state) };
 }
 
 /** Changes every task that a stream has, unless another claim has got it meanwhile. */

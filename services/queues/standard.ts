@@ -6,17 +6,16 @@ import type { ActionSchema, Context, Service } from "moleculer";
 import { invalidArgument, notFound } from "../../lib/errors.ts";
 import { rest } from "../../lib/rest-options.ts";
 import { signalOf } from "../../middlewares/cancellation.ts";
+import { answerEach, MAX_BATCH } from "./batch.ts";
 import type { QueuesService } from "./queues.service.ts";
 import { checkChannel, checkHash, checkLeaseSeconds, type TaskRequest } from "./task-request.ts";
 import type { Task } from "./task.ts";
 import { DEFAULT_LEASE_SECONDS, report } from "./task.ts";
-import type { StandardContext } from "./wire.ts";
-import { done, readCount, readID, readReport, readTask, readText, readUint64, workerOf, writeTask } from "./wire.ts";
+import type { Params, StandardContext } from "./wire.ts";
+import { done, readID, readMessage, readReport, readTask, readText, readUint64, workerOf, writeTask } from "./wire.ts";
 
 /** A gRPC receiver asks again after this; its stream stays. */
 const STREAM_WAIT_MS = 20_000;
-const MAX_WAIT_SECONDS = 300;
-const MAX_RECEIVE = 1_000;
 
 type This = Service & QueuesService;
 
@@ -83,17 +82,17 @@ export const standardActions = {
     },
   },
 
-  /** One report; the gateway calls it for each message of the stream. */
   "standard.reportTaskResult": {
     rest: rest({ path: "POST /v1/queues/tasks/{ID}:report", headers: ["x-worker-id"] }),
     async handler(this: This, ctx: StandardContext) {
-      const id = readID(ctx.params.ID);
-      const { said } = readReport(ctx.params, workerOf(ctx));
-      await this.tasks.change(id, (task, now) => {
-        refuseOurs(task);
-        return report(task, said, now);
-      });
-      return done({ Data: String(id) });
+      return done(await reportOne(this, ctx.params, workerOf(ctx)));
+    },
+  },
+
+  /** The reports that have come in on one stream. */
+  "standard.reportTaskResults": {
+    async handler(this: This, ctx: StandardContext) {
+      return { items: await reportAll(this, ctx.params.items as Params[], workerOf(ctx)) };
     },
   },
 
@@ -110,27 +109,16 @@ export const standardActions = {
     },
   },
 
-  /** Long poll: answers when there is a task, or nothing after `wait` seconds. */
-  "standard.receiveTasks": {
-    rest: rest({ path: "POST /v1/queues/channels/{Channel}:receive", headers: ["x-worker-id"] }),
-    timeout: 0,
-    bulkhead: { enabled: false },
-    async handler(this: This, ctx: StandardContext) {
-      const wait = readCount("wait", ctx.params.wait, 0, MAX_WAIT_SECONDS);
-      const max = readCount("max", ctx.params.max ?? 1, 1, MAX_RECEIVE);
-      const tasks = await receive(this, ctx, max, wait * 1_000, workerOf(ctx) ?? `rest-${ctx.id}`);
-      return done({ Data: tasks.map(writeTask) });
-    },
-  },
-
   /** The credits of one stream and channel; the gateway calls again while credits are left. */
   "standard.receiveQueueByChannel": {
     timeout: 0,
     bulkhead: { enabled: false },
     async handler(this: This, ctx: StandardContext) {
       const stream = ctx.meta.stream?.id ?? ctx.id;
-      const max = Math.min(Number(ctx.params.max ?? 1), MAX_RECEIVE);
-      const tasks = await receive(this, ctx, max, STREAM_WAIT_MS, workerOf(ctx) ?? stream, stream);
+      const max = Math.min(Number(ctx.params.max ?? 1), MAX_BATCH);
+      const notices = ctx.params.Notices === true ? { notices: true as const } : {};
+      const holder = workerOf(ctx) ?? stream;
+      const tasks = await receive(this, ctx, { max, waitMs: STREAM_WAIT_MS, holder, stream, ...notices });
       return { items: tasks.map((task) => ({ Tasks: writeTask(task) })) };
     },
   },
@@ -146,29 +134,38 @@ export const standardActions = {
   },
 } satisfies Record<string, ActionSchema<This>>;
 
-async function receive(
-  service: This,
-  ctx: StandardContext,
-  max: number,
-  waitMs: number,
-  holder: string,
-  stream?: string,
-): Promise<Task[]> {
+/** Reports in their order, each answered on its own. */
+export function reportAll(service: This, reports: Params[], worker: string | undefined): Promise<Params[]> {
+  const work = (item: Params) => reportOne(service, readMessage("Report", item), worker);
+  // Who sent many must see which one was refused.
+  return answerEach(service, reports, work, (item) => ({ Data: item?.ID }));
+}
+
+async function reportOne(service: This, params: Params, worker: string | undefined): Promise<Params> {
+  const id = readID(params.ID);
+  const { said, logs } = readReport(params, worker);
+  await service.tasks.report(id, said, logs, refuseOurs);
+  return { Data: String(id) };
+}
+
+/** What a receiver asks for, its channel and lease apart. */
+interface Receiving {
+  max: number;
+  waitMs: number;
+  holder: string;
+  stream?: string;
+  notices?: true;
+}
+
+/** Tasks for a client's worker; none where there was none in time. */
+export async function receive(service: This, ctx: StandardContext, receiving: Receiving): Promise<Task[]> {
   const channel = readText("Channel", ctx.params.Channel);
   checkChannel("Channel", channel);
   refuseInternal(service, "Channel", channel);
   const lease = Number(readUint64("LeaseSeconds", ctx.params.LeaseSeconds)) || DEFAULT_LEASE_SECONDS;
   checkLeaseSeconds("LeaseSeconds", lease);
   const signal = signalOf(ctx);
-  const tasks = await service.dispatcher.receive({
-    channel,
-    max,
-    waitMs,
-    holder,
-    stream,
-    leaseMs: lease * 1_000,
-    signal,
-  });
+  const tasks = await service.dispatcher.receive({ ...receiving, channel, leaseMs: lease * 1_000, signal });
   const internal = tasks.find((task) => task.internal);
   if ((signal.aborted || internal) && tasks.length) await service.giveBackTasks(tasks);
   // While no node offers the service, its channel is not known for what it is.

@@ -15,6 +15,16 @@ export interface Changed {
   before: Task;
   /** The task as it stands now; the same object as `before` where nothing was to change. */
   after: Task;
+  /** It was running, and was taken from its worker. */
+  taken?: boolean;
+}
+
+/** What changes have to do with others. */
+export interface ChangeListener {
+  /** How long tasks of the channel are kept that end now. */
+  keepMs(channel: string): number;
+  /** Told of each group's changes after their commit. */
+  changed(changed: Changed[]): void;
 }
 
 interface Change {
@@ -28,6 +38,7 @@ interface Plan {
   after: Task;
   set: Partial<Task>;
   clear: Set<keyof Task>;
+  taken: boolean;
   items: { index: number; outcome: Outcome<Changed> }[];
   /** Decided on what this node remembers: good where the write finds it so, else to be decided again. */
   remembered: boolean;
@@ -42,16 +53,15 @@ const MAX_REMEMBERED = 5_000;
 export class TaskChanges {
   readonly #tasks: Collection<Task>;
   readonly #now: () => Date;
-  readonly #changed: (changed: Changed[]) => void;
+  readonly #listener: ChangeListener;
   readonly #group: GroupCommit<Change, Changed>;
   /** Running tasks as this node saw them last: what most reports are about, so that they need not be read. */
   readonly #remembered = new Map<number, Task>();
 
-  /** `changed` is told of each group's changes after their commit. */
-  constructor(tasks: Collection<Task>, now: () => Date, limits: GroupLimits, changed: (changed: Changed[]) => void) {
+  constructor(tasks: Collection<Task>, now: () => Date, limits: GroupLimits, listener: ChangeListener) {
     this.#tasks = tasks;
     this.#now = now;
-    this.#changed = changed;
+    this.#listener = listener;
     this.#group = new GroupCommit(limits, (changes) => this.#apply(changes));
   }
 
@@ -81,7 +91,8 @@ export class TaskChanges {
       const missed = await this.#write(plans);
       const done = plans.filter((plan) => !missed.has(plan));
       for (const { items } of done) for (const { index, outcome } of items) outcomes[index] = outcome;
-      this.#changed(done.filter(({ before, after }) => before !== after));
+      const written = done.filter(({ before, after }) => before !== after);
+      if (written.length > 0) this.#listener.changed(written);
       this.remember(done.flatMap(({ after }) => (after.state === "RUNNING" ? after : [])));
       const again = new Set([...missed].flatMap(({ items }) => items.map(({ index }) => index)));
       open = open.filter(({ index }) => again.has(index));
@@ -104,10 +115,25 @@ export class TaskChanges {
     const now = this.#now();
     for (const { id, decide, index } of open) {
       const plan = plans.get(id);
-      if (plan) plan.items.push({ index, outcome: decideNext(plan, decide, now) });
+      if (plan) plan.items.push({ index, outcome: this.#decideNext(plan, decide, now) });
       else unknown.push(abandon(index, notFound(`there is no task ${id}`)));
     }
     return [...plans.values(), ...unknown];
+  }
+
+  #decideNext(plan: Plan, decide: Decide, now: Date): Outcome<Changed> {
+    const before = plan.after;
+    try {
+      const transition = decide(before, now);
+      if (transition) apply(plan, transition);
+      const { after } = plan;
+      if (after.endTime && !before.endTime) {
+        plan.set.expireAt = after.expireAt = new Date(after.endTime.getTime() + this.#listener.keepMs(after.channel));
+      }
+      return { value: { before, after } };
+    } catch (error) {
+      return { error };
+    }
   }
 
   async #read(ids: number[]): Promise<Task[]> {
@@ -134,25 +160,15 @@ export class TaskChanges {
 const UNSTEADY = new LongshoreError("ABORTED", "the task keeps changing, try again");
 
 function planFor(task: Task, remembered: boolean): Plan {
-  return { before: task, after: task, set: {}, clear: new Set(), items: [], remembered };
+  return { before: task, after: task, set: {}, clear: new Set(), taken: false, items: [], remembered };
 }
 
 function abandon(index: number, error: Error): Plan {
   return { ...planFor({} as Task, false), items: [{ index, outcome: { error } }] };
 }
 
-function decideNext(plan: Plan, decide: Decide, now: Date): Outcome<Changed> {
-  const before = plan.after;
-  try {
-    const transition = decide(before, now);
-    if (transition) apply(plan, transition);
-    return { value: { before, after: plan.after } };
-  } catch (error) {
-    return { error };
-  }
-}
-
-function apply(plan: Plan, { set, clear }: Transition): void {
+function apply(plan: Plan, { set, clear, taken = false }: Transition): void {
+  plan.taken ||= taken && plan.after.state === "RUNNING";
   const after: Task = { ...plan.after, ...set };
   for (const field of Object.keys(set)) plan.clear.delete(field as keyof Task);
   for (const field of clear) {

@@ -2,6 +2,7 @@
 import { randomBytes } from "node:crypto";
 import type { AnyBulkWriteOperation, Collection } from "../../lib/datastore/datastore.ts";
 import type { ReadAhead } from "./read-ahead.ts";
+import type { OwnerTurns } from "./owner-turns.ts";
 import { takeWithin, withinAnswer } from "./task-size.ts";
 import type { Task } from "./task.ts";
 import { leaseEnd } from "./task.ts";
@@ -11,10 +12,19 @@ export interface ClaimRequest {
   max: number;
   holder: string;
   stream?: string;
+  /** The stream wants to be told when a task is not its any more. */
+  notices?: true;
   leaseMs: number;
 }
 
-const MAX_CLAIM = 128;
+export interface ClaimOptions {
+  /** Tasks of all receivers together. */
+  most?: number;
+  /** Owners take turns in this channel. */
+  turns?: OwnerTurns;
+}
+
+const MAX_CLAIM = 500;
 const MAX_CLAIM_BYTES = 8 * 1024 * 1024;
 
 /**
@@ -27,9 +37,10 @@ export async function claimTasks(
   now: () => Date,
   channel: string,
   requests: ClaimRequest[],
+  { most = MAX_CLAIM, turns }: ClaimOptions = {},
 ): Promise<Task[][]> {
-  const wanted = requests.reduce((sum, request) => sum + request.max, 0);
-  const found = await nextTasks(tasks, ahead, channel, Math.min(MAX_CLAIM, wanted));
+  const wanted = Math.min(most, MAX_CLAIM, wantedBy(requests));
+  const found = (await turns?.next(channel, wanted)) ?? (await nextTasks(tasks, ahead, channel, wanted));
   if (found.length === 0) return requests.map(() => []);
   const claimedAt = now();
   const operations: AnyBulkWriteOperation<Task>[] = [];
@@ -57,6 +68,10 @@ export async function claimTasks(
   return ownedOf(tasks, shares);
 }
 
+export function wantedBy(requests: ClaimRequest[]): number {
+  return requests.reduce((sum, request) => sum + request.max, 0);
+}
+
 /** The first ready tasks of the channel: highest priority, then the longest ready. */
 async function nextTasks(tasks: Collection<Task>, ahead: ReadAhead, channel: string, wanted: number): Promise<Task[]> {
   const known = ahead.take(channel, wanted);
@@ -73,11 +88,13 @@ function claimUpdate(ids: number[], claim: ReturnType<typeof claimOf>): AnyBulkW
   return { updateMany: { filter, update: { $set: claim, $inc: { attempts: 1 } } } };
 }
 
-function claimOf({ holder, stream, leaseMs }: ClaimRequest, now: Date) {
+/** What a claim makes of a task, but for its number of attempts. */
+export function claimOf({ holder, stream, notices, leaseMs }: ClaimRequest, now: Date) {
   return {
     state: "RUNNING" as const,
     holder,
     ...(stream ? { stream } : {}),
+    ...(notices ? { notices } : {}),
     token: randomBytes(12).toString("base64url"),
     leaseMs,
     leaseUntil: new Date(now.getTime() + leaseMs),

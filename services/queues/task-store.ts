@@ -1,55 +1,31 @@
-/** The collection of tasks, and the chains among them. What many ask for at once is done in groups. */
-import type { Collection, Datastore, Filter, IndexDescription } from "../../lib/datastore/datastore.ts";
-import { isDuplicateKey } from "../../lib/datastore/datastore.ts";
+/** The tasks in the datastore. What many ask for at once is done in groups. */
+import type { Collection, Datastore, Filter } from "../../lib/datastore/datastore.ts";
 import { failedPrecondition, LongshoreError } from "../../lib/errors.ts";
-import type { Outcome } from "../../lib/group-commit.ts";
-import { GroupCommit } from "../../lib/group-commit.ts";
+import type { Channel, Channels } from "./channels.ts";
+import { OwnerTurns } from "./owner-turns.ts";
+import { ReadAhead } from "./read-ahead.ts";
+import { TaskChains } from "./task-chains.ts";
 import type { Changed, Decide } from "./task-changes.ts";
 import { DECISION_FIELDS, TaskChanges } from "./task-changes.ts";
-import { ReadAhead } from "./read-ahead.ts";
-import type { ClaimRequest } from "./task-claims.ts";
-import { claimTasks } from "./task-claims.ts";
+import type { ClaimOptions, ClaimRequest } from "./task-claims.ts";
+import { claimTasks, wantedBy } from "./task-claims.ts";
+import type { Created, Offer } from "./task-creates.ts";
+import { TaskCreates } from "./task-creates.ts";
 import type { Counter } from "./task-ids.ts";
 import { TaskIds } from "./task-ids.ts";
+import { TASK_INDEXES } from "./task-indexes.ts";
+import type { LogLine } from "./task-logs.ts";
+import { TaskLogs } from "./task-logs.ts";
+import type { TaskFilter } from "./task-queries.ts";
+import { TaskQueries } from "./task-queries.ts";
+import type { TaskRequest } from "./task-request.ts";
+import { checkPredecessor, newTask } from "./task-request.ts";
 import { MAX_ANSWER_BYTES, takeWithin } from "./task-size.ts";
-import type { NewTask, TaskRequest } from "./task-request.ts";
-import { checkPredecessor, newTask, sameRequest } from "./task-request.ts";
-import type { Task, TaskState } from "./task.ts";
-import { follow, isEnded } from "./task.ts";
+import { TaskTags } from "./task-tags.ts";
+import type { Report, Task, TaskState } from "./task.ts";
+import { cancel, isEnded, redrive, report } from "./task.ts";
 
 const WAITING_STATES: TaskState[] = ["READY", "DELAYED", "CHAINED"];
-
-/** Every query of this file names one of these. */
-function indexes(retentionDays: number): IndexDescription[] {
-  return [
-    { name: "hash", key: { hash: 1 }, unique: true },
-    {
-      name: "claim",
-      key: { channel: 1, priority: -1, readyAt: 1, _id: 1 },
-      partialFilterExpression: { state: "READY" },
-    },
-    { name: "due", key: { availableAt: 1 }, partialFilterExpression: { state: "DELAYED" } },
-    { name: "delayed", key: { channel: 1 }, partialFilterExpression: { state: "DELAYED" } },
-    { name: "chained", key: { channel: 1, _id: 1 }, partialFilterExpression: { state: "CHAINED" } },
-    { name: "deadline", key: { deadline: 1 }, partialFilterExpression: { deadline: { $exists: true } } },
-    { name: "lease", key: { leaseUntil: 1 }, partialFilterExpression: { state: "RUNNING" } },
-    { name: "running", key: { channel: 1 }, partialFilterExpression: { state: "RUNNING" } },
-    { name: "stream", key: { stream: 1, _id: 1 }, partialFilterExpression: { stream: { $exists: true } } },
-    { name: "owner", key: { owner: 1, createTime: -1, _id: -1 } },
-    { name: "successor", key: { next: 1 }, unique: true, partialFilterExpression: { next: { $exists: true } } },
-    {
-      name: "label",
-      key: { label: 1, createTime: -1, _id: -1 },
-      partialFilterExpression: { label: { $exists: true } },
-    },
-    {
-      name: "expiry",
-      key: { endTime: 1 },
-      expireAfterSeconds: retentionDays * 86_400,
-      partialFilterExpression: { endTime: { $exists: true } },
-    },
-  ];
-}
 
 /** Told after the commit, in groups. */
 export interface TaskListener {
@@ -58,20 +34,26 @@ export interface TaskListener {
   /** Tasks can be claimed; `again`: some of them come before others that could be before. */
   available(channels: string[], again: boolean): void;
   ended(tasks: Task[]): void;
+  /** Running tasks were taken from their workers, which want to know. */
+  stopped(tasks: Task[]): void;
+  failed(error: unknown): void;
 }
 
-interface Create {
-  request: TaskRequest;
-  task: NewTask;
-}
-export interface Created {
-  task: Task;
-  /** False where the HashCode was known and asked for the same. */
-  created: boolean;
+export interface TaskStoreOptions {
+  datastore: Datastore;
+  channels: Channels;
+  /** How long ended tasks are kept where their channel says nothing of it. */
+  retentionDays: number;
+  listener: TaskListener;
+  /** A receiver that waits in a channel where no task does. */
+  offer: (channel: string) => Offer | undefined;
 }
 
 /** IDs tell the order only of what one node made. */
 const NEWEST_FIRST = { createTime: -1, _id: -1 } as const;
+const DAY_MS = 86_400_000;
+/** Tasks that a purge or a redrive changes at once. */
+const SWEEP_BATCH = 500;
 /** Tasks of a label that are read at once. */
 const LIST_LIMIT = 100;
 /** Tasks read at once, of up to 1 MiB each. */
@@ -81,28 +63,53 @@ const overflow = () =>
   new LongshoreError("RESOURCE_EXHAUSTED", "too many requests wait for the datastore, try again later");
 
 export class TaskStore {
+  readonly queries: TaskQueries;
   readonly #tasks: Collection<Task>;
-  readonly #ids: TaskIds;
+  readonly #logs: TaskLogs;
+  readonly #tags: TaskTags;
   readonly #now: () => Date;
+  readonly #channels: Channels;
+  readonly #retentionMs: number;
   readonly #listener: TaskListener;
-  readonly #creates: GroupCommit<Create, Created>;
+  readonly #creates: TaskCreates;
   readonly #changes: TaskChanges;
+  readonly #chains: TaskChains;
   readonly #ahead = new ReadAhead();
+  readonly #turns: OwnerTurns;
 
-  private constructor(tasks: Collection<Task>, ids: TaskIds, now: () => Date, listener: TaskListener) {
+  private constructor(
+    tasks: Collection<Task>,
+    counters: Collection<Counter>,
+    logs: TaskLogs,
+    tags: TaskTags,
+    { datastore, channels, retentionDays, listener, offer }: TaskStoreOptions,
+  ) {
     this.#tasks = tasks;
-    this.#ids = ids;
-    this.#now = now;
+    this.#logs = logs;
+    this.#tags = tags;
+    this.#now = () => datastore.now();
+    this.#channels = channels;
+    this.#retentionMs = retentionDays * DAY_MS;
     this.#listener = listener;
     const limits = { size: 500, parallel: 2, waiting: 50_000, overflow };
-    this.#creates = new GroupCommit(limits, (items) => this.#insert(items));
-    this.#changes = new TaskChanges(tasks, now, limits, (changed) => this.#tell(changed));
+    this.#creates = new TaskCreates(tasks, tags, new TaskIds(counters), this.#now, limits, {
+      offer: (channel) => (isPlain(channels.get(channel)) ? offer(channel) : undefined),
+      created: (made) => this.#tellCreated(made),
+    });
+    this.#changes = new TaskChanges(tasks, this.#now, limits, {
+      keepMs: (channel) => this.#keepMs(channel),
+      changed: (changed) => this.#tell(changed),
+    });
+    this.#chains = new TaskChains(tasks, this.#changes);
+    this.#turns = new OwnerTurns(tasks);
+    this.queries = new TaskQueries(tasks, tags);
   }
 
-  static async open(datastore: Datastore, retentionDays: number, listener: TaskListener): Promise<TaskStore> {
-    const tasks = await datastore.collection<Task>("tasks", indexes(retentionDays));
+  static async open(options: TaskStoreOptions): Promise<TaskStore> {
+    const { datastore } = options;
+    const tasks = await datastore.collection<Task>("tasks", TASK_INDEXES);
     const counters = await datastore.collection<Counter>("counters");
-    return new TaskStore(tasks, new TaskIds(counters), () => datastore.now(), listener);
+    return new TaskStore(tasks, counters, await TaskLogs.open(datastore), await TaskTags.open(datastore), options);
   }
 
   now(): Date {
@@ -112,12 +119,17 @@ export class TaskStore {
   /** Resolves when the task is on disk. A known HashCode answers its task, or throws where it asks for another. */
   async create(request: TaskRequest): Promise<Created> {
     const task = newTask(request, this.#now());
-    if (!task.next) return this.#creates.add({ request, task });
+    const channel = this.#channels.get(task.channel);
+    if (channel?.status === "DRAINING") {
+      throw failedPrecondition(`Task.Channel: channel ${task.channel} is being drained, it takes no new tasks`);
+    }
+    if (channel?.settings.fair) task.fair = true;
+    if (!task.next) return this.#creates.create({ request, task });
     const predecessor = await this.get(task.next);
     if (!predecessor) throw failedPrecondition(`Task.Next: there is no task ${task.next}`);
     checkPredecessor(predecessor, request);
-    const created = await this.#creates.add({ request, task });
-    if (created.created) await this.#link(created.task);
+    const created = await this.#creates.create({ request, task });
+    if (created.created) await this.#chains.link(created.task);
     return created;
   }
 
@@ -208,9 +220,23 @@ export class TaskStore {
     this.#ahead.forget(channel);
   }
 
-  /** Up to the sum of what the receivers want, in their order. */
+  /** Up to the sum of what the receivers want, in their order, and what the channel's settings allow. */
   async claim(channel: string, requests: ClaimRequest[]): Promise<Task[][]> {
-    const shares = await claimTasks(this.#tasks, this.#ahead, this.#now, channel, requests);
+    const set = this.#channels.get(channel);
+    if (isPlain(set)) return this.#claim(channel, requests);
+    const none = requests.map(() => []);
+    if (set?.status === "PAUSED") return none;
+    const turns = set?.settings.fair ? this.#turns : undefined;
+    if (!set || !isLimited(set)) return this.#claim(channel, requests, { turns });
+    const claim = async (most: number) => {
+      const result = await this.#claim(channel, requests, { most, turns });
+      return { taken: result.flat().length, result };
+    };
+    return (await this.#channels.limited(set, wantedBy(requests), () => this.running(channel), claim)) ?? none;
+  }
+
+  async #claim(channel: string, requests: ClaimRequest[], options?: ClaimOptions): Promise<Task[][]> {
+    const shares = await claimTasks(this.#tasks, this.#ahead, this.#now, channel, requests, options);
     this.#changes.remember(shares.flat());
     return shares;
   }
@@ -221,14 +247,77 @@ export class TaskStore {
    */
   async change(id: number, decide: Decide): Promise<Changed> {
     const changed = await this.#changes.change(id, decide);
-    if (isEnded(changed.after.state) && changed.after.prior) await this.#settleSuccessor(changed.after);
+    if (isEnded(changed.after.state) && changed.after.prior) await this.#chains.settleSuccessor(changed.after);
     return changed;
+  }
+
+  /** Takes a worker's report and its lines for the log, which are kept if the report is; `check` may refuse it. */
+  async report(id: number, said: Report, logs: string[], check: (task: Task) => void): Promise<void> {
+    const { before, after } = await this.change(id, (task, now) => {
+      check(task);
+      const transition = report(task, said, now);
+      if (transition && logs.length) transition.set.logged = (task.logged ?? 0) + logs.length;
+      return transition;
+    });
+    if (logs.length && before !== after) {
+      await this.#logs.append(after, logs, after.updateTime, this.#keepMs(after.channel));
+    }
+  }
+
+  /** The lines of a task's log after the one of that number. */
+  logs(id: number, after: number): Promise<LogLine[]> {
+    return this.#logs.read(id, after);
   }
 
   /** Cancels the task and what follows it; answers all that it cancelled. */
   async cancel(id: number, decide: Decide): Promise<Task[]> {
     const { after } = await this.#changes.change(id, decide);
-    return [after, ...(await this.#settleSuccessor(after))];
+    return [after, ...(await this.#chains.settleSuccessor(after))];
+  }
+
+  /** Makes a task that failed wait again; `check` may refuse it. */
+  async redrive(id: number, check: (task: Task) => void): Promise<void> {
+    await this.#changes.change(id, (task, now) => {
+      check(task);
+      return redrive(task, now);
+    });
+  }
+
+  /** The same with all that the filter names and that had failed when it began; answers how many. */
+  async redriveAll(filter: TaskFilter, signal: AbortSignal): Promise<number> {
+    const before = filter.endedBefore ?? new Date(this.#now().getTime() + 1);
+    let count = 0;
+    let after: Parameters<TaskQueries["failed"]>[2];
+    do {
+      const { tasks, next } = await this.queries.failed({ ...filter, endedBefore: before }, SWEEP_BATCH, after);
+      const redriven = tasks.map(({ _id }) =>
+        this.#changes.change(_id, (task, now) => (task.state === "FAILURE" ? redrive(task, now) : null)),
+      );
+      count += (await Promise.all(redriven)).filter((changed) => changed.before !== changed.after).length;
+      after = next;
+    } while (after && !signal.aborted);
+    return count;
+  }
+
+  /** Cancels all that waits in a channel and was made before this began, and what follows it; answers how many. */
+  async purge(channel: string, signal: AbortSignal): Promise<number> {
+    const createTime = { $lte: this.#now() };
+    let count = 0;
+    for (const state of WAITING_STATES) {
+      const options = { limit: SWEEP_BATCH, projection: DECISION_FIELDS };
+      for (;;) {
+        if (signal.aborted) return count;
+        const tasks = await this.#tasks.find({ channel, state, createTime } as Filter<Task>, options).toArray();
+        const purged = tasks.map(({ _id }) =>
+          this.change(_id, (task, now) =>
+            isWaiting(task.state) ? cancel(task, "purged from its channel", now) : null,
+          ),
+        );
+        count += (await Promise.all(purged)).filter((changed) => changed.before !== changed.after).length;
+        if (tasks.length < SWEEP_BATCH) break;
+      }
+    }
+    return count;
   }
 
   /** RUNNING tasks that went out on a receive stream, in pages by ID. */
@@ -261,126 +350,67 @@ export class TaskStore {
     return this.#tasks.find({ state: "RUNNING", internal: true }, options).toArray();
   }
 
-  /**
-   * Goes through the chained tasks and does what the node that made one, or that ended its predecessor, may have died
-   * before doing.
-   */
-  async settleChains(signal: AbortSignal): Promise<void> {
-    let batch: Task[] = [];
-    const options = { projection: { next: 1 }, hint: "chained" };
-    for await (const task of this.#tasks.find({ state: "CHAINED" }, options)) {
-      if (signal.aborted) return;
-      batch.push(task);
-      if (batch.length < 500) continue;
-      await this.#settleBatch(batch);
-      batch = [];
-    }
-    await this.#settleBatch(batch);
+  /** Goes through all chains and does what a node that died has left undone. */
+  settleChains(signal: AbortSignal): Promise<void> {
+    return this.#chains.settleAll(signal);
   }
 
-  async #settleBatch(chained: Task[]): Promise<void> {
-    const ids = chained.map((task) => task.next ?? 0);
-    const options = { projection: { state: 1, prior: 1 } };
-    const predecessors = await this.#tasks.find({ _id: { $in: ids } }, options).toArray();
-    const known = new Map(predecessors.map((task) => [task._id, task]));
-    for (const task of chained) {
-      const predecessor = known.get(task.next ?? 0);
-      if (!predecessor) {
-        await this.change(task._id, (stored, now) => follow(stored, forgotten(task.next), now));
-      } else if (predecessor.prior !== task._id || isEnded(predecessor.state)) {
-        await this.#link(task);
-      }
-    }
+  #keepMs(channel: string): number {
+    const days = this.#channels.get(channel)?.settings.retentionDays;
+    return days === undefined ? this.#retentionMs : days * DAY_MS;
   }
 
-  /** Tells the predecessor of its successor; settles the successor where the predecessor has ended meanwhile. */
-  async #link(task: Task): Promise<void> {
-    const predecessor = await this.#tasks.findOneAndUpdate(
-      { _id: task.next },
-      { $set: { prior: task._id } },
-      { returnDocument: "after" },
-    );
-    if (predecessor && isEnded(predecessor.state)) await this.#settleSuccessor(predecessor);
-  }
-
-  /** Carries the end of a task on along its chain; answers the tasks that it cancelled. */
-  async #settleSuccessor(ended: Task): Promise<Task[]> {
-    const cancelled: Task[] = [];
-    let predecessor = ended;
-    while (predecessor.prior) {
-      const from = predecessor;
-      const { before, after } = await this.#changes.change(from.prior ?? 0, (task, now) => follow(task, from, now));
-      if (after.state !== "CANCEL") break;
-      if (before !== after) cancelled.push(after);
-      predecessor = after;
+  #tellCreated(tasks: Task[]): void {
+    const counts = new Map<string, number>();
+    const ready = new Set<string>();
+    const again = new Set<string>();
+    for (const { channel, state, priority } of tasks) {
+      counts.set(channel, (counts.get(channel) ?? 0) + 1);
+      if (state === "READY") (priority > 0 ? again : ready).add(channel);
     }
-    return cancelled;
-  }
-
-  async #insert(items: Create[]): Promise<Outcome<Created>[]> {
-    const ids = await this.#ids.take(items.length);
-    const now = this.#now();
-    const tasks = items.map(({ task }, index): Task => ({
-      _id: ids[index] ?? 0,
-      ...task,
-      readyAt: now,
-      createTime: now,
-      updateTime: now,
-    }));
-    const refused = new Map<number, { keyPattern?: object }>();
-    try {
-      await this.#tasks.insertMany(tasks, { ordered: false });
-    } catch (error) {
-      const writeErrors = (error as { writeErrors?: { index: number; keyPattern?: object }[] }).writeErrors;
-      if (!isDuplicateKey(error) || !writeErrors) throw error;
-      for (const writeError of writeErrors) refused.set(writeError.index, writeError);
-    }
-    const hashes = [...refused.keys()].map((index) => tasks[index]?.hash ?? "");
-    const existing = hashes.length ? await this.#tasks.find({ hash: { $in: hashes } }).toArray() : [];
-    const byHash = new Map(existing.map((task) => [task.hash, task]));
-    const channels = new Set<string>();
-    const created = new Map<string, number>();
-    const outcomes = tasks.map((task, index): Outcome<Created> => {
-      if (!refused.has(index)) {
-        if (task.state === "READY") channels.add(task.channel);
-        created.set(task.channel, (created.get(task.channel) ?? 0) + 1);
-        return { value: { task, created: true } };
-      }
-      const other = byHash.get(task.hash);
-      if (!other) {
-        return { error: failedPrecondition(`Task.Next: task ${task.next} has a successor already`) };
-      }
-      if (sameRequest(other, { ...task, input: items[index]?.request.input ?? "" })) {
-        return { value: { task: other, created: false } };
-      }
-      return {
-        error: failedPrecondition(`Task.HashCode: ${task.hash} is known with another Channel, Owner or Input`),
-      };
-    });
-    for (const [channel, count] of created) this.#listener.created(channel, count);
-    if (channels.size) this.#listener.available([...channels], false);
-    return outcomes;
+    for (const [channel, count] of counts) this.#listener.created(channel, count);
+    // One of a priority comes before those that were read before it was made.
+    for (const channel of again) this.reorder(channel);
+    if (again.size) this.#listener.available([...again], true);
+    if (ready.size) this.#listener.available([...ready], false);
   }
 
   #tell(changed: Changed[]): void {
-    this.#listener.changed(changed);
     const channels = new Set<string>();
     const ended: Task[] = [];
-    for (const { after } of changed) {
+    const turned: Task[] = [];
+    const stopped: Task[] = [];
+    for (const { before, after, taken } of changed) {
+      const over = isEnded(after.state);
+      const free = before.state === "RUNNING" && after.state !== "RUNNING";
       if (after.state === "READY") channels.add(after.channel);
-      if (isEnded(after.state)) ended.push(after);
+      else if (free && this.#channels.get(after.channel)?.settings.concurrency) channels.add(after.channel);
+      if (over) ended.push(after);
+      if (over !== isEnded(before.state)) turned.push(after);
+      if (taken && before.notices) stopped.push(before);
     }
+    this.#listener.changed(changed);
     for (const channel of channels) this.reorder(channel);
     if (channels.size) this.#listener.available([...channels], true);
     if (ended.length) this.#listener.ended(ended);
+    if (stopped.length) this.#listener.stopped(stopped);
+    this.#tags.follow(turned).catch((error: unknown) => this.#listener.failed(error));
   }
+}
+
+/** Nothing is set for the channel that a claim or a create must heed. */
+function isPlain(channel: Channel | undefined): boolean {
+  return !channel || (channel.status === "ACTIVE" && !channel.settings.fair && !isLimited(channel));
+}
+
+function isLimited({ settings }: Channel): boolean {
+  return settings.concurrency !== undefined || settings.rate !== undefined;
+}
+
+function isWaiting(state: TaskState): boolean {
+  return WAITING_STATES.includes(state);
 }
 
 function runNumber(key: string, hash: string): number {
   return hash === key ? 1 : Number(hash.slice(key.length + 1));
-}
-
-/** Stands for a predecessor that retention has removed: it ended long ago, how is not known any more. */
-function forgotten(id: number | undefined): Task {
-  return { _id: id ?? 0, state: "CANCEL" } as Task;
 }

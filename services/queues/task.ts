@@ -11,6 +11,8 @@ import { checkText } from "./task-request.ts";
 
 export type WaitingState = "READY" | "DELAYED" | "CHAINED";
 export type EndState = "SUCCESS" | "FAILURE" | "CANCEL";
+/** As the contract names it. */
+export type PublicState = "WAITING" | "PROCEEDING" | EndState;
 export type TaskState = WaitingState | "RUNNING" | EndState;
 
 export interface Task {
@@ -93,6 +95,8 @@ export interface RetryPolicy {
 export interface Transition {
   set: Partial<Task>;
   clear: (keyof Task)[];
+  /** Somebody else than its worker ends it or takes it back. */
+  taken?: boolean;
 }
 
 export type ReportState = EndState | "RUNNING" | "READY";
@@ -120,7 +124,7 @@ export function isEnded(state: TaskState): state is EndState {
 }
 
 /** The state as the contract names it. */
-export function publicState(state: TaskState): "WAITING" | "PROCEEDING" | EndState {
+export function publicState(state: TaskState): PublicState {
   if (isEnded(state)) return state;
   return state === "RUNNING" ? "PROCEEDING" : "WAITING";
 }
@@ -223,14 +227,16 @@ export function lose(task: Task, why: string, maxLost: number, now: Date): Trans
 /** Its lease has run out: its worker vanished, or took longer than it may. Null where it has not. */
 export function lapse(task: Task, maxLost: number, now: Date): Transition | null {
   if (task.state !== "RUNNING" || !task.leaseUntil || task.leaseUntil >= now) return null;
-  if (now.getTime() < runEnd(task, now)) return lose(task, "its lease ran out", maxLost, now);
-  return failAttempt(task, `the attempt took longer than ${(task.maxRunMs ?? 0) / 1_000} seconds (MaxRunSeconds)`, now);
+  if (now.getTime() < runEnd(task, now)) return { ...lose(task, "its lease ran out", maxLost, now), taken: true };
+  const why = `the attempt took longer than ${(task.maxRunMs ?? 0) / 1_000} seconds (MaxRunSeconds)`;
+  return { ...failAttempt(task, why, now), taken: true };
 }
 
 /** Its deadline has passed. Null where it has ended before, or has none. */
 export function miss(task: Task, now: Date): Transition | null {
   if (isEnded(task.state) || !task.deadline || task.deadline > now) return null;
-  return end("FAILURE", `the task had not ended by its deadline, ${task.deadline.toISOString()}`, now);
+  const why = `the task had not ended by its deadline, ${task.deadline.toISOString()}`;
+  return { ...end("FAILURE", why, now), taken: true };
 }
 
 /** A task that failed for good begins anew, with all its retries. Throws for one that did not. */
@@ -247,7 +253,7 @@ export function redrive(task: Task, now: Date): Transition {
 /** Throws for a task that has ended. */
 export function cancel(task: Task, output: string, now: Date): Transition {
   if (isEnded(task.state)) throw failedPrecondition(`task ${task._id} has ended: its state is ${task.state}`);
-  return end("CANCEL", output, now);
+  return { ...end("CANCEL", output, now), taken: true };
 }
 
 /** What the end of its predecessor does to a chained task; null where that has been done. */
@@ -274,7 +280,7 @@ export interface TaskView {
   hash: string;
   channel: string;
   owner: string;
-  state: ReturnType<typeof publicState>;
+  state: PublicState;
   input: string;
   output: string;
   progress: number;
