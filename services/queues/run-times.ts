@@ -4,8 +4,8 @@
 export type Histogram = Record<string, number>;
 
 const GROWTH = 1.2;
-/** 1.2^120 ms is some 100 years. */
-const LAST_BUCKET = 120;
+/** 1.2^160 ms is more than 100 years. */
+const LAST_BUCKET = 160;
 
 /** The bucket of a run time: 0 for less than a millisecond. */
 export function bucketOf(ms: number): number {
