@@ -1,6 +1,6 @@
 /** Tasks that are made again and again, at the times of a cron expression. */
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Collection, Datastore, Filter } from "../../lib/datastore/datastore.ts";
+import type { AnyBulkWriteOperation, Collection, Datastore, Filter } from "../../lib/datastore/datastore.ts";
 import { isDuplicateKey } from "../../lib/datastore/datastore.ts";
 import { LongshoreError, notFound, viewError } from "../../lib/errors.ts";
 import type { Progress, Timing } from "./schedule.ts";
@@ -38,7 +38,7 @@ const INTERVAL_MS = 1_000;
 const SPREAD_MS = 25;
 const PUT_ROUNDS = 10;
 /** Schedules that are seen to at once, and tasks of one schedule that are made at once. */
-const RUNS_AT_ONCE = 32;
+const RUNS_AT_ONCE = 100;
 const CREATES_AT_ONCE = 50;
 const OTHER_FIELDS_BYTES = 1_000;
 
@@ -169,37 +169,45 @@ export class Schedules {
   /** Tries each schedule that is due once; throws the first of what failed, once all are tried. */
   async #runDue(): Promise<void> {
     const failures: unknown[] = [];
-    const runAll = async (schedules: Schedule[]) => {
-      const settled = await Promise.allSettled(schedules.map((schedule) => this.#runOne(schedule)));
-      for (const run of settled) if (run.status === "rejected") failures.push(run.reason);
-    };
     let batch: Schedule[] = [];
     const filter: Filter<Schedule> = { paused: false, nextAt: { $lte: this.now() } };
     for await (const schedule of this.#schedules.find(filter, { sort: { nextAt: 1 } })) {
       if (this.#stop.signal.aborted) return;
       if (batch.push(schedule) < RUNS_AT_ONCE) continue;
-      await runAll(batch);
+      failures.push(...(await this.#runBatch(batch)));
       batch = [];
     }
-    await runAll(batch);
+    failures.push(...(await this.#runBatch(batch)));
     if (failures.length) throw failures[0];
   }
 
   /**
-   * Makes the tasks of the times that are due, then moves on. What is done twice, by several nodes or because one died in
-   * between, finds the task by its HashCode, and does not move on a second time.
+   * Makes what is due, then moves those schedules on; answers what failed. What is done twice, by several nodes or because one
+   * died in between, finds the task by its HashCode, and does not move on a second time.
    */
-  async #runOne(schedule: Schedule): Promise<void> {
+  async #runBatch(batch: Schedule[]): Promise<unknown[]> {
+    const runs = await Promise.allSettled(batch.map((schedule) => this.#makeDue(schedule)));
+    const moves = runs.flatMap((run, index): AnyBulkWriteOperation<Schedule>[] => {
+      const schedule = batch[index];
+      if (run.status === "rejected" || !run.value || !schedule) return [];
+      return [{ updateOne: { filter: asRead(schedule), update: { $set: run.value } } }];
+    });
+    if (moves.length) await this.#schedules.bulkWrite(moves, { ordered: false });
+    return runs.flatMap((run) => (run.status === "rejected" ? [run.reason as unknown] : []));
+  }
+
+  /** Makes the tasks of the times that are due; answers how far the schedule is then, nothing where the node stops before. */
+  async #makeDue(schedule: Schedule): Promise<Partial<Schedule> | undefined> {
     const { times, nextAt } = dueTimes(schedule, this.now());
     const request = JSON.parse(schedule.request) as TaskRequest;
     const progress: Partial<Schedule> = { nextAt };
     for (let from = 0; from < times.length; from += CREATES_AT_ONCE) {
-      if (this.#stop.signal.aborted) return;
+      if (this.#stop.signal.aborted) return undefined;
       const some = times.slice(from, from + CREATES_AT_ONCE);
       const made = await Promise.all(some.map((time) => this.#make(schedule._id, request, time)));
       Object.assign(progress, made.at(-1));
     }
-    await this.#schedules.updateOne(asRead(schedule), { $set: progress });
+    return progress;
   }
 
   /** Throws where the task could not be made for now; why it is refused is for the schedule to tell. */
