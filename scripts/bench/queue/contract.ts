@@ -32,8 +32,10 @@ export type ReceiveStream = ClientDuplexStream<{ Channel: string }, { Tasks: Ben
 
 export interface StandardClient {
   CreateTask: UnaryCall<{ Task: object }, Answer>;
+  QueryLengthByChannel: UnaryCall<{ Channel: string }, AnswerOf<string>>;
   ReceiveQueueByChannel(): ReceiveStream;
   ReportTaskResult(): ClientDuplexStream<Report, Answer>;
+  close(): void;
 }
 export interface LongshoreClient {
   CreateTasks: UnaryCall<{ Tasks: object[] }, AnswerOf<Answer[]>>;
@@ -59,4 +61,27 @@ function clientOf(name: "standard" | "longshore", address: string): unknown {
   };
   const Client = name === "standard" ? packages.standard.Queues : packages.longshore.v1.Queues;
   return new Client(address, credentials.createInsecure(), { "grpc.use_local_subchannel_pool": 1 });
+}
+
+/** How many tasks wait in a channel. */
+export async function channelLength(address: string, Channel: string): Promise<number> {
+  const client = standardClient(address);
+  try {
+    const answer = await unary(client.QueryLengthByChannel.bind(client), { Channel });
+    demandDone(answer);
+    return Number(answer.Data);
+  } finally {
+    client.close();
+  }
+}
+
+export function unary<Request, Response>(call: UnaryCall<Request, Response>, request: Request): Promise<Response> {
+  return new Promise((resolve, reject) => {
+    call(request, (error, response) => (error ? reject(error) : resolve(response)));
+  });
+}
+
+/** Throws where a request was not done. */
+export function demandDone(answer: Answer): void {
+  if (answer.State !== "200") throw new Error(`answered with ${answer.State} ${answer.Message}`);
 }

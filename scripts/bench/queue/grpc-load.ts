@@ -1,8 +1,8 @@
 /** Producer and worker on plain grpc-js, for Longshore and for the ceiling: they speak the same contract. */
 import type { ClientUnaryCall } from "@grpc/grpc-js";
 import { status } from "@grpc/grpc-js";
-import type { Answer, AnswerOf, BenchTask, LongshoreClient, StandardClient, UnaryCall } from "./contract.ts";
-import { longshoreClient, standardClient } from "./contract.ts";
+import type { Answer, AnswerOf, BenchTask, LongshoreClient, StandardClient } from "./contract.ts";
+import { demandDone, longshoreClient, standardClient, unary } from "./contract.ts";
 import { Fifo } from "./fifo.ts";
 import type { Heard, Load, Target, Work } from "./load.ts";
 import { WORKER_CREDITS } from "./load.ts";
@@ -124,16 +124,6 @@ function workInBatches(client: LongshoreClient, Channel: string, heard: Heard): 
     await Promise.all(working);
   };
   return { start, stop };
-}
-
-function unary<Request, Response>(call: UnaryCall<Request, Response>, request: Request): Promise<Response> {
-  return new Promise((resolve, reject) => {
-    call(request, (error, response) => (error ? reject(error) : resolve(response)));
-  });
-}
-
-function demandDone(answer: Answer): void {
-  if (answer.State !== "200") throw new Error(`answered with ${answer.State} ${answer.Message}`);
 }
 
 function demandAllDone(answer: AnswerOf<Answer[]>, count: number): void {

@@ -1,8 +1,10 @@
 /** What processes cost, as Linux tells it in /proc. */
 import { execFileSync } from "node:child_process";
 import { readdir, readFile, readlink } from "node:fs/promises";
+import { setTimeout as delay } from "node:timers/promises";
 
 const MS_PER_TICK = 1_000 / Number(execFileSync("getconf", ["CLK_TCK"], { encoding: "utf8" }));
+const SETTLE_LIMIT_SECONDS = 20;
 
 /** Milliseconds of CPU that a process has had, all of its threads. */
 export async function cpuMs(pid: number): Promise<number> {
@@ -12,8 +14,7 @@ export async function cpuMs(pid: number): Promise<number> {
   return (Number(userTicks) + Number(systemTicks)) * MS_PER_TICK;
 }
 
-/** Bytes of memory that a process has now. */
-export async function residentBytes(pid: number): Promise<number> {
+async function residentBytes(pid: number): Promise<number> {
   const status = await readFile(`/proc/${pid}/status`, "utf8");
   return Number(/VmRSS:\s+(\d+) kB/.exec(status)?.[1]) * 1_024;
 }
@@ -25,4 +26,16 @@ export async function processIn(directory: string): Promise<number> {
     if (cwd === directory) return Number(pid);
   }
   throw new Error(`no process works in ${directory}`);
+}
+
+/** Bytes of memory once they do not fall any more. */
+export async function residentBytesSettled(pid: number): Promise<number> {
+  let lowest = Infinity;
+  for (let second = 0, unchanged = 0; second < SETTLE_LIMIT_SECONDS && unchanged < 4; second += 1, unchanged += 1) {
+    await delay(1_000);
+    const bytes = await residentBytes(pid);
+    if (bytes < lowest * 0.995) unchanged = 0;
+    lowest = Math.min(lowest, bytes);
+  }
+  return residentBytes(pid);
 }

@@ -1,44 +1,55 @@
-/** Enqueue, drain and end to end of several peers in turn, for the machine is not equally quick all the time. */
-import { Contestant, TASKS } from "./phases.ts";
+/** Enqueue, drain and end to end of all systems in turn, for the machine is not equally quick all the time. */
+import type { Contestant } from "./phases.ts";
+import { TASKS, withContestant } from "./phases.ts";
 import type { Peer } from "./peer.ts";
+import { median } from "./statistics.ts";
+import { longshoreName, type Mode, type Systems } from "./systems.ts";
 import { printTable, shown } from "./table.ts";
+import type { Figure } from "./verdict.ts";
 
 const ROUNDS = 3;
+const MODES: Mode[] = ["unary", "stream", "batch"];
 
-/** Tasks a second, medians of the rounds. */
-export interface Rates {
+interface Sample {
+  /** Tasks a second. */
   enqueue: number;
   drain: number;
   endToEnd: number;
-}
-
-interface Sample extends Rates {
   /** Milliseconds of CPU a 1,000 tasks, by process, end to end. */
   cpu: Record<string, number>;
 }
 
-/** Measures and prints; answers the rates by the peer's name. */
-export async function measureRates(title: string, peers: Peer[]): Promise<Map<string, Rates>> {
-  const contestants = peers.map((peer) => new Contestant(peer, 2));
+/** Measures and prints the modes that are named; with `mongodb` all of them, on both stores. */
+export async function measureRates(systems: Systems, parts: Set<string>): Promise<Figure[]> {
+  const peers = await peersOf(systems, parts);
   const samples = new Map(peers.map(({ name }): [string, Sample[]] => [name, []]));
-  const withTwo = new Map<string, number>();
-  try {
-    for (const contestant of contestants) await contestant.warmUp();
-    for (let round = 0; round < ROUNDS; round += 1) {
-      for (const contestant of contestants) samples.get(contestant.name)!.push(await sampleOf(contestant));
-    }
-    for (const contestant of contestants) withTwo.set(contestant.name, await contestant.endToEnd(2));
-  } finally {
-    await Promise.all(contestants.map((contestant) => contestant.close()));
+  for (let round = 0; round < ROUNDS; round += 1) {
+    for (const peer of peers) samples.get(peer.name)!.push(await withContestant(peer, 1, sampleOf));
   }
-  const rates = new Map([...samples].map(([name, taken]) => [name, ratesOf(taken)]));
-  const header = ["tasks/s", "enqueue", "drain", "end to end", "with 2 workers", "CPU ms a 1,000, end to end"];
-  const rows = peers.map(({ name }) => {
-    const { enqueue, drain, endToEnd } = rates.get(name)!;
-    return [name, ...[enqueue, drain, endToEnd, withTwo.get(name)!].map(shown), cpuText(samples.get(name)!)];
-  });
-  printTable(`${title}: medians of ${ROUNDS} rounds of ${TASKS.toLocaleString("en")} tasks`, [header, ...rows]);
-  return rates;
+  const rows: string[][] = [];
+  for (const peer of peers) {
+    const taken = samples.get(peer.name)!;
+    const withTwo = await withContestant(peer, 2, (contestant) => contestant.endToEnd());
+    const rates = (["enqueue", "drain", "endToEnd"] as const).map((phase) => median(taken.map((each) => each[phase])));
+    rows.push([peer.name, ...[...rates, withTwo].map(shown), cpuText(taken)]);
+  }
+  printTable(`${TASKS.toLocaleString("en")} tasks, medians of ${ROUNDS} rounds but for two workers`, [
+    ["tasks/s", "enqueue", "drain", "end to end", "2 workers", "CPU ms a 1,000 tasks, end to end"],
+    ...rows,
+  ]);
+  return figuresOf(samples);
+}
+
+async function peersOf(systems: Systems, parts: Set<string>): Promise<Peer[]> {
+  const peers: Promise<Peer>[] = [];
+  if (parts.has("unary")) peers.push(systems.ceiling());
+  if (parts.has("unary") || parts.has("stream")) peers.push(systems.bullmq("single"));
+  if (parts.has("batch")) peers.push(systems.bullmq("bulk"));
+  for (const mode of MODES) {
+    if (parts.has(mode) || parts.has("mongodb")) peers.push(systems.longshore("embedded", mode));
+  }
+  if (parts.has("mongodb")) peers.push(...MODES.map((mode) => systems.longshore("MongoDB", mode)));
+  return Promise.all(peers);
 }
 
 async function sampleOf(contestant: Contestant): Promise<Sample> {
@@ -51,20 +62,29 @@ async function sampleOf(contestant: Contestant): Promise<Sample> {
   return { enqueue, drain, endToEnd, cpu: Object.fromEntries(cpu) as Record<string, number> };
 }
 
-function ratesOf(samples: Sample[]): Rates {
-  const of = (phase: keyof Rates) => median(samples.map((sample) => sample[phase]));
-  return { enqueue: of("enqueue"), drain: of("drain"), endToEnd: of("endToEnd") };
-}
-
 function cpuText(samples: Sample[]): string {
-  const parts = Object.keys(samples[0]!.cpu).map((name): [string, number] => [
-    name,
-    median(samples.map(({ cpu }) => cpu[name]!)),
-  ]);
-  const sum = parts.reduce((total, [, ms]) => total + ms, 0);
-  return `${shown(sum)} = ${parts.map(([name, ms]) => `${name} ${Math.round(ms)}`).join(" + ")}`;
+  const names = Object.keys(samples[0]!.cpu);
+  const parts = names.map((name) => Math.round(median(samples.map(({ cpu }) => cpu[name]!))));
+  const sum = parts.reduce((total, ms) => total + ms, 0);
+  return `${sum}: ${names.map((name, index) => `${name} ${parts[index]}`).join(", ")}`;
 }
 
-function median(values: number[]): number {
-  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)]!;
+/** The ratios that the gates are about: of rounds, each to its neighbour in time, and the median of those. */
+function figuresOf(samples: Map<string, Sample[]>): Figure[] {
+  const figures: Figure[] = [];
+  const compare = (measure: string, one: string, other: string, atLeast: number) => {
+    const [ones, others] = [samples.get(one), samples.get(other)];
+    if (!ones || !others) return;
+    const ratios = ones.map(({ endToEnd }, round) => endToEnd / others[round]!.endToEnd);
+    figures.push({ measure: `end to end, ${measure}`, value: median(ratios), gate: { atLeast } });
+  };
+  const [unary, stream, batch] = MODES.map((mode) => longshoreName("embedded", mode)) as [string, string, string];
+  compare("unary / ceiling", unary, "ceiling", 0.85);
+  compare("unary / BullMQ one by one", unary, "BullMQ one by one", 0.5);
+  compare("stream / BullMQ one by one", stream, "BullMQ one by one", 0.8);
+  compare("batch / BullMQ addBulk", batch, "BullMQ addBulk", 2);
+  for (const mode of MODES) {
+    compare(`${mode}, MongoDB / embedded`, longshoreName("MongoDB", mode), longshoreName("embedded", mode), 0.5);
+  }
+  return figures;
 }

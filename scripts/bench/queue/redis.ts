@@ -1,13 +1,18 @@
-/** A Redis for BullMQ that has written each answered command to disk, as Longshore has. */
+/** A Redis for BullMQ that answers a command when it is on disk, as Longshore does. */
 import { findProgram } from "../../servers/command.ts";
 import { freePort } from "../../servers/free-port.ts";
 import type { Run } from "../../servers/run.ts";
+import { MissingProgram } from "./missing-program.ts";
 import { processIn } from "./processes.ts";
 
-/** Starts redis-server; undefined where there is no such program. */
-export async function startRedis(run: Run): Promise<{ port: number; pid: number } | undefined> {
+export interface Redis {
+  port: number;
+  pid: number;
+}
+
+export async function startRedis(run: Run): Promise<Redis> {
   const command = await findProgram("redis-server");
-  if (!command) return undefined;
+  if (!command) throw new MissingProgram("redis-server is missing: apt-get install redis-server");
   const port = await freePort();
   const directory = run.makeDirectory("redis");
   const args = [
