@@ -337,6 +337,39 @@ function conformance(mongodbUri: () => string | undefined): void {
     expect(await items.findOne({ _id: 2 })).toEqual({ _id: 2, other: 2 });
   });
 
+  test("adds up counters in bulk, those in a document within the document too, made where they are not there", async () => {
+    const items = await filled([{ _id: "a:1", n: 1, runs: { "7": 1 } }]);
+    const add = (_id: string) => ({
+      updateOne: {
+        filter: { _id },
+        update: { $inc: { n: 2, "runs.7": 3, "runs.31": 1 }, $setOnInsert: { made: true } },
+        upsert: true,
+      },
+    });
+    await items.bulkWrite([add("a:1"), add("b:1"), add("b:1")], { ordered: false });
+    expect(await items.findOne({ _id: "a:1" })).toEqual({ _id: "a:1", n: 3, runs: { "7": 4, "31": 1 } });
+    expect(await items.findOne({ _id: "b:1" })).toEqual({ _id: "b:1", n: 4, runs: { "7": 6, "31": 2 }, made: true });
+  });
+
+  test("takes a lock where none is held, or what is held has run out", async () => {
+    const items = await filled([{ _id: 1, empty: {} }]);
+    const at = (ms: number) => new Date(1_800_000_000_000 + ms);
+    const take = (now: number, token: string) => {
+      const held = { "lock.until": { $gt: at(now), $lte: at(now + 20) } };
+      const update = { $set: { lock: { token, until: at(now + 10) } } };
+      return items.findOneAndUpdate({ _id: 1, $nor: [held] }, update, { returnDocument: "before" });
+    };
+    expect(await take(0, "first")).toEqual({ _id: 1, empty: {} });
+    expect(await take(9, "second")).toBeNull();
+    expect(await take(10, "third")).toMatchObject({ lock: { token: "first" } });
+    expect(await items.updateOne({ _id: 1, "lock.token": "first" }, { $unset: { lock: "" } })).toMatchObject({
+      matchedCount: 0,
+    });
+    expect(await items.updateOne({ _id: 1, empty: {} }, { $set: { found: true } })).toMatchObject({ matchedCount: 1 });
+    expect(await items.updateOne({ _id: 1, lock: {} }, { $set: { found: true } })).toMatchObject({ matchedCount: 0 });
+    expect(await ids(items, { _id: { $gt: 0 }, gone: { $exists: false } })).toEqual([1]);
+  });
+
   test("lets one of many that compete for a document win", async () => {
     const items = await filled([{ _id: 1, state: "free" }]);
     const taken = await Promise.all(
