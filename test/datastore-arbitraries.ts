@@ -100,6 +100,24 @@ export const update: fc.Arbitrary<Document> = fc
   .array(change, { minLength: 1, maxLength: 2 })
   .map((changes) => Object.assign({}, ...changes) as Document);
 
+const id = fc.nat(11).map((index) => (index % 2 ? index : `k${index}`));
+
+const equality = fc.dictionary(fc.constantFrom("a", "b", "x"), operand, { maxKeys: 2 });
+
+/** An update of documents by their IDs: what the embedded store has a way of its own for. */
+export const keyed: fc.Arbitrary<{ kind: "updateOne" | "updateMany"; filter: Document; update: Document }> = fc.oneof(
+  fc.record({
+    kind: fc.constant("updateOne" as const),
+    filter: fc.tuple(id, equality).map(([_id, fields]) => ({ ...fields, _id })),
+    update,
+  }),
+  fc.record({
+    kind: fc.constant("updateMany" as const),
+    filter: fc.tuple(fc.array(id, { maxLength: 5 }), equality).map(([$in, fields]) => ({ _id: { $in }, ...fields })),
+    update,
+  }),
+);
+
 export const indexes: fc.Arbitrary<IndexDescription[]> = fc.subarray<IndexDescription>([
   { name: "a", key: { a: 1 } },
   { name: "ab", key: { a: -1, b: 1, _id: 1 } },

@@ -8,6 +8,7 @@ import { LongshoreError, unavailable } from "../errors.ts";
 import type { Collection, Datastore, Document } from "./datastore.ts";
 import { EmbeddedCollection } from "./embedded/collection.ts";
 import { serialize } from "./embedded/documents.ts";
+import type { Shaped } from "./embedded/shapes.ts";
 import type { Answer, Message, Opening, Operation, Request } from "./embedded/wire.ts";
 import { decodeError, documentsOf, Packing } from "./embedded/wire.ts";
 
@@ -61,7 +62,7 @@ class EmbeddedStore implements Datastore {
 
   async collection<T extends Document>(name: string, indexes?: IndexDescription[]): Promise<Collection<T>> {
     await this.#request("declare", name, [serialize({ indexes })]);
-    return new EmbeddedCollection<T>((operation, documents) => this.#request(operation, name, documents));
+    return new EmbeddedCollection<T>((operation, ...rest) => this.#request(operation, name, ...rest));
   }
 
   now(): Date {
@@ -88,16 +89,16 @@ class EmbeddedStore implements Datastore {
     await this.#exited;
   }
 
-  #request(operation: Operation, collection: string, documents: Uint8Array[]): Promise<Uint8Array[]> {
+  #request(operation: Operation, collection: string, documents: Uint8Array[], shaped?: Shaped): Promise<Uint8Array[]> {
     if (this.#failure) return Promise.reject(this.#failure);
-    const bytes = documents.reduce((sum, document) => sum + document.length, 0);
+    const bytes = documents.reduce((sum, document) => sum + document.length, shaped?.bytes ?? 0);
     const tooMuch = this.#waitingBytes > 0 && this.#waitingBytes + bytes > MAX_WAITING_BYTES;
     if (this.#waiting.size >= MAX_WAITING || tooMuch) {
       return Promise.reject(new LongshoreError("RESOURCE_EXHAUSTED", "too many requests wait for the embedded store"));
     }
     const id = (this.#lastId += 1);
     if (this.#outbox.size === 0) setImmediate(() => this.#flush());
-    this.#outbox.add({ id, operation, collection }, documents);
+    this.#outbox.add({ id, operation, collection, shaped }, documents);
     this.#waitingBytes += bytes;
     return new Promise((resolve, reject) => this.#waiting.set(id, { bytes, resolve, reject }));
   }

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { find } from "mingo";
 import { MongoClient } from "mongodb";
-import type { Collection, Datastore, Document } from "../../lib/datastore/datastore.ts";
+import type { Collection, Datastore, Document, IndexDescription } from "../../lib/datastore/datastore.ts";
 import { openDatastore } from "../../lib/datastore/open.ts";
 import * as arbitrary from "../datastore-arbitraries.ts";
 import { shown } from "../datastore-arbitraries.ts";
@@ -36,6 +36,10 @@ async function filled(store: Datastore, documents: Document[], indexes = [] as D
   const collection = await store.collection<Item>(fresh(), indexes as never);
   await collection.insertMany(documents as Item[]);
   return collection;
+}
+
+function refusals({ writeErrors }: { writeErrors: { index: number; code: number }[] }) {
+  return writeErrors.map(({ index, code }) => [index, code]);
 }
 
 async function found(collection: Collection<Item>, filter: Document, sort: Sort): Promise<string> {
@@ -86,6 +90,45 @@ describe("the embedded store", () => {
       { numRuns: 100 },
     );
   });
+
+  test("changes documents by their IDs as it does those that it must look for", async () => {
+    const bulks = fc.array(fc.array(arbitrary.keyed, { minLength: 1, maxLength: 6 }), { minLength: 1, maxLength: 4 });
+    const unique: IndexDescription = { name: "u", key: { b: 1, _id: 1 }, unique: true };
+    await fc.assert(
+      fc.asyncProperty(
+        arbitrary.documents,
+        fc.oneof(arbitrary.indexes, fc.constant<IndexDescription[]>([unique])),
+        bulks,
+        queries,
+        async (documents, indexes, all, questions) => {
+          // The unique index refuses arrays, in which documents may come.
+          const [byId, byLooking] = await Promise.all(
+            [0, 1].map(async () => {
+              const items = await embedded.collection<Item>(fresh(), indexes);
+              await items.insertMany(documents as Item[], { ordered: false }).catch(() => undefined);
+              return items;
+            }),
+          );
+          for (const bulk of all) {
+            const write = async (items: Collection<Item> | undefined, filterOf: (filter: Document) => Document) => {
+              const operations = bulk.map(({ kind, filter, update }) => ({
+                [kind]: { filter: filterOf(filter), update },
+              }));
+              const done = items?.bulkWrite(operations as never, { ordered: false });
+              return shown(await done?.catch(refusals));
+            };
+            const expected = await write(byLooking, (filter) => ({ $and: [filter] }));
+            expect(await write(byId, (filter) => filter)).toBe(expected);
+          }
+          for (const [filter, sort] of [[{}, { _id: 1 } as Sort] as const, ...questions]) {
+            const expected = await found(byLooking as Collection<Item>, filter, sort);
+            expect(await found(byId as Collection<Item>, filter, sort)).toBe(expected);
+          }
+        },
+      ),
+      { numRuns: 100 },
+    );
+  }, 30_000);
 
   test("agrees with mingo where mingo agrees with MongoDB", async () => {
     const simple = fc.constantFrom(-1, 0, 1, 2.5, "a", "ab", "b", true, false);

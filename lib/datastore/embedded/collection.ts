@@ -12,10 +12,12 @@ import type { RefusedWrite } from "../refusal.ts";
 import { throwRefused, Refusal } from "../refusal.ts";
 import { EmbeddedCursor } from "./cursor.ts";
 import { deserialize, serialize } from "./documents.ts";
+import type { Shaped } from "./shapes.ts";
+import { shapeOperations } from "./shapes.ts";
 import type { Operation } from "./wire.ts";
 import type { Written } from "./writing.ts";
 
-export type Ask = (operation: Operation, documents: Uint8Array[]) => Promise<Uint8Array[]>;
+export type Ask = (operation: Operation, documents: Uint8Array[], shaped?: Shaped) => Promise<Uint8Array[]>;
 
 export class EmbeddedCollection<T extends Document> implements Collection<T> {
   readonly #ask: Ask;
@@ -90,7 +92,9 @@ export class EmbeddedCollection<T extends Document> implements Collection<T> {
   }
 
   async #bulk(operations: AnyBulkWriteOperation<T>[], ordered: boolean): Promise<Written> {
-    const [answer] = await this.#ask("bulk", [serialize({ ordered }), ...operations.map(serialize)]);
+    const shaped = shapeOperations(operations);
+    const documents = shaped ? [] : operations.map(serialize);
+    const [answer] = await this.#ask("bulk", [serialize({ ordered }), ...documents], shaped);
     return deserialize(answer ?? new Uint8Array()) as Written;
   }
 

@@ -133,19 +133,24 @@ function narrowList(
   if (!Array.isArray(values) || values.length > MAX_LIST) return false;
   const keys = values.map(encodeKey);
   if (!keys.every((key) => key !== undefined)) return false;
-  const last = keys.at(-1);
-  if (last === undefined) {
+  if (keys.length === 0) {
     narrowed.terms.push(operator === "$in" ? "0" : "1");
     return true;
   }
-  // Lists are filled up to a power of two, so that few statements serve lists of all lengths.
-  const length = 2 ** Math.ceil(Math.log2(keys.length));
-  while (keys.length < length) keys.push(last);
-  const marks = new Array(length).fill("?").join(",");
+  const list = padded(keys);
+  const marks = new Array(list.length).fill("?").join(",");
   narrowed.terms.push(`${column} ${operator === "$in" ? "IN" : "NOT IN"} (${marks})`);
-  narrowed.parameters.push(...keys);
+  narrowed.parameters.push(...list);
   if (operator === "$in") narrowed.facts.push({ path, operator, value: values });
   return true;
+}
+
+/** The list filled up to a power of two, so that few statements serve lists of all lengths. */
+export function padded(keys: readonly Key[]): Key[] {
+  const last = keys.at(-1);
+  if (last === undefined) return [];
+  const missing = 2 ** Math.ceil(Math.log2(keys.length)) - keys.length;
+  return [...keys, ...new Array<Key>(missing).fill(last)];
 }
 
 interface Bound {

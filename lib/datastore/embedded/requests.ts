@@ -8,7 +8,7 @@ import { readBatch } from "./cursors.ts";
 import { deserialize, serialize } from "./documents.ts";
 import { compileProjection } from "./projection.ts";
 import { Selection } from "./selection.ts";
-import type { Operation } from "./wire.ts";
+import type { Operation, Request } from "./wire.ts";
 import { Writer } from "./writing.ts";
 
 const WRITES: ReadonlySet<Operation> = new Set(["declare", "insert", "bulk", "modify"]);
@@ -37,7 +37,7 @@ export class Requests {
     this.#cursors = cursors;
   }
 
-  write(operation: Operation, collection: string, documents: Uint8Array[]): Uint8Array[] {
+  write({ operation, collection, shaped }: Request, documents: Uint8Array[]): Uint8Array[] {
     const [head, ...rest] = documents;
     const { indexes, ordered, filter, update, options } = deserialize<Arguments>(head ?? EMPTY);
     if (operation === "declare") {
@@ -47,6 +47,7 @@ export class Requests {
     const table = this.#catalog.table(collection);
     const writer = new Writer(this.#connection, table);
     if (operation === "insert") return [serialize({ writeErrors: writer.insert(rest, ordered) })];
+    if (shaped) return [serialize(writer.bulkShaped(shaped, ordered))];
     if (operation === "bulk") {
       const operations = rest.map((bytes) => deserialize<AnyBulkWriteOperation<Document>>(bytes));
       return [serialize(writer.bulk(operations, ordered))];
@@ -58,7 +59,7 @@ export class Requests {
   }
 
   /** Answers undefined where the reading is too long for a group: `stream` begins it again on a snapshot. */
-  read(operation: Operation, collection: string, documents: Uint8Array[]): Uint8Array[] | undefined {
+  read({ operation, collection }: Request, documents: Uint8Array[]): Uint8Array[] | undefined {
     if (operation === "ping") return [];
     const { filter, options } = deserialize<Arguments>(documents[0] ?? EMPTY);
     const table = this.#catalog.table(collection);
@@ -75,7 +76,7 @@ export class Requests {
   }
 
   /** The next documents of a long reading. */
-  stream(operation: Operation, collection: string, documents: Uint8Array[]): Uint8Array[] {
+  stream({ operation, collection }: Request, documents: Uint8Array[]): Uint8Array[] {
     const { filter, options, cursor } = deserialize<Arguments>(documents[0] ?? EMPTY);
     if (operation === "closeCursor") {
       this.#cursors.close(cursor);

@@ -6,12 +6,17 @@ import { deserialize } from "./documents.ts";
 import type { Sort } from "../datastore.ts";
 import type { Key } from "./index-key.ts";
 import { encodeKey, keyAt, NULL_KEY, sameKey } from "./index-key.ts";
+import type { PreparedShape } from "./keyed-writing.ts";
 import type { Fact } from "./narrowing.ts";
+import { padded } from "./narrowing.ts";
 import { BAD_VALUE, DUPLICATE_KEY, Refusal, TOO_LARGE } from "../refusal.ts";
 
 const UNIQUE_VIOLATIONS = new Set([1555, 2067]);
 /** MongoDB's limit for a document. */
 const MAX_DOCUMENT_BYTES = 16 * 1024 * 1024;
+/** Of a document that is read together with many others. */
+const MAX_ROW_BYTES = 256 * 1024;
+const MAX_UPDATES = 256;
 
 export interface Column {
   path: string;
@@ -39,6 +44,17 @@ export interface Keys {
   wild: Column[];
 }
 
+/** Keys of some columns: a bit for each of them, and each key at its column's place. */
+export interface ColumnKeys {
+  columns: number;
+  keys: Key[];
+}
+
+export interface Row {
+  rowid: number;
+  bytes: Uint8Array;
+}
+
 export class Table {
   readonly collection: string;
   readonly columns: readonly Column[];
@@ -49,6 +65,10 @@ export class Table {
   readonly #byPath: Map<string, Column>;
   readonly #insert: string;
   readonly #guarded: Set<Column>;
+  /** The SQL of an update by the columns that it changes. */
+  readonly #updates = new Map<number, string>();
+  /** Operations that were prepared for the table as it is declared, by their shape. */
+  readonly prepared = new Map<string, PreparedShape>();
 
   constructor(connection: Connection, collection: string, columns: readonly Column[], indexes: readonly Index[]) {
     this.#connection = connection;
@@ -80,7 +100,7 @@ export class Table {
     try {
       this.#connection.run(this.#insert, [id, bytes, ...keys]);
     } catch (error) {
-      throw this.#translate(error, document);
+      throw this.#translate(error, bytes);
     }
     this.#markWild(wild);
   }
@@ -101,9 +121,28 @@ export class Table {
     try {
       this.#connection.run(`UPDATE ${this.name} SET ${assignments.join(", ")} WHERE rowid = ?`, [...parameters, rowid]);
     } catch (error) {
-      throw this.#translate(error, document);
+      throw this.#translate(error, bytes);
     }
     this.#markWild(wild);
+  }
+
+  /** Writes a changed document to its row, with the keys that changed. */
+  update(rowid: number, bytes: Uint8Array, { columns, keys }: ColumnKeys): void {
+    const parameters: (Key | Uint8Array)[] = [bytes];
+    for (const [index, key] of keys.entries()) if (columns & (1 << index)) parameters.push(key);
+    parameters.push(rowid);
+    try {
+      this.#connection.run(this.#updateOf(columns), parameters);
+    } catch (error) {
+      throw this.#translate(error, bytes);
+    }
+  }
+
+  /** Those of the documents that are there and not large, by their IDs. */
+  rowsOf(ids: readonly Key[]): Map<Key, Row> {
+    const list = padded(ids);
+    const rows = this.#connection.rows(this.#selectOf(list.length), list) as [Key, number, Uint8Array][];
+    return new Map(rows.map(([id, rowid, bytes]) => [id, { rowid, bytes }]));
   }
 
   delete(rowid: number): void {
@@ -142,8 +181,34 @@ export class Table {
     return { keys, wild };
   }
 
+  /** As many statements as there are powers of two. */
+  #selectOf(count: number): string {
+    const marks = new Array(count).fill("?").join(",");
+    return `SELECT id, rowid, doc FROM ${this.name} WHERE id IN (${marks}) AND length(doc) <= ${MAX_ROW_BYTES}`;
+  }
+
+  #updateOf(changed: number): string {
+    const known = this.#updates.get(changed);
+    if (known) return known;
+    const names = this.columns.filter((_, index) => changed & (1 << index)).map((column) => column.name);
+    const sql = `UPDATE ${this.name} SET ${["doc", ...names].map((name) => `${name} = ?`).join(", ")} WHERE rowid = ?`;
+    if (this.#updates.size >= MAX_UPDATES) this.#updates.clear();
+    this.#updates.set(changed, sql);
+    return sql;
+  }
+
+  /** Does all of the work or, where it throws, nothing of it. */
+  atomically<T>(work: () => T): T {
+    try {
+      return this.#connection.atomically(work);
+    } catch (error) {
+      if (this.#connection.inTransaction) this.#rereadWild();
+      throw error;
+    }
+  }
+
   /** Takes from the file which columns are wild, after a write was undone that may have marked some. */
-  rereadWild(): void {
+  #rereadWild(): void {
     const sql = "SELECT path FROM paths WHERE collection = ? AND wild = 1";
     const wild = new Set(this.#connection.rows(sql, [this.collection]).map(([path]) => path));
     for (const column of this.columns) column.wild = wild.has(column.path);
@@ -159,14 +224,14 @@ export class Table {
   }
 
   /** A violated unique index in MongoDB's words; any other error as it is. */
-  #translate(error: unknown, document: Document): unknown {
+  #translate(error: unknown, bytes: Uint8Array): unknown {
     if (!UNIQUE_VIOLATIONS.has(sqliteCode(error) ?? 0)) return error;
     // "UNIQUE constraint failed: table.column, table.column": column names hold no dot.
     const columns = (error as Error).message.split(", ").map((column) => column.slice(column.lastIndexOf(".") + 1));
     const index = this.indexes.find(
       ({ key, unique }) => unique && Object.keys(key).map(this.columnOf).join() === columns.join(),
     );
-    return duplicateKey(this.collection, index?.name ?? "_id_", index?.key ?? { _id: 1 }, document);
+    return duplicateKey(this.collection, index?.name ?? "_id_", index?.key ?? { _id: 1 }, deserialize(bytes));
   }
 }
 

@@ -90,14 +90,14 @@ class StoreThread {
     const group = this.#takeGroup();
     if (group.length > 0) this.#commit(group);
     const step = this.#streams.shift();
-    if (step) this.#attempt(step, () => this.#requests.stream(...argumentsOf(step)));
+    if (step) this.#attempt(step, () => this.#requests.stream(step.request, step.documents));
     if (this.#answers.size > 0) this.#post(this.#answers.finish());
   }
 
   #takeGroup(): Pending[] {
     let bytes = 0;
     const end = this.#inbox.findIndex(({ request }, index) => {
-      bytes += request.to - request.from;
+      bytes += request.to - request.from + (request.shaped?.bytes ?? 0);
       return index >= MAX_GROUP || (index > 0 && bytes > MAX_GROUP_BYTES);
     });
     return this.#inbox.splice(0, end === -1 ? this.#inbox.length : end);
@@ -139,13 +139,13 @@ class StoreThread {
   }
 
   /** Does one request of a group. Throws only what fails the group. */
-  #perform(pending: Pending): Outcome {
+  #perform({ request, documents: sent }: Pending): Outcome {
     const { connection } = this.#file;
-    const [operation, ...rest] = argumentsOf(pending);
+    const { operation } = request;
     try {
-      if (!isWrite(operation)) return { failed: false, documents: this.#requests.read(operation, ...rest) };
+      if (!isWrite(operation)) return { failed: false, documents: this.#requests.read(request, sent) };
       if (!connection.inTransaction) connection.run("BEGIN IMMEDIATE");
-      const documents = connection.atomically(() => this.#requests.write(operation, ...rest));
+      const documents = connection.atomically(() => this.#requests.write(request, sent));
       return { failed: false, documents };
     } catch (error) {
       if (isStorageFailure(error)) throw error;
@@ -216,10 +216,6 @@ interface Outcome {
   failed: boolean;
   /** Undefined where the reading has to be streamed. */
   documents: Uint8Array[] | undefined;
-}
-
-function argumentsOf({ request, documents }: Pending) {
-  return [request.operation, request.collection, documents] as const;
 }
 
 function storageError(error: unknown): LongshoreError {

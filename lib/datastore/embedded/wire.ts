@@ -7,6 +7,7 @@ import type { ErrorData, ErrorType } from "../../errors.ts";
 import { LongshoreError } from "../../errors.ts";
 import type { RefusedWrite } from "../refusal.ts";
 import { Refusal } from "../refusal.ts";
+import type { Shaped } from "./shapes.ts";
 import { deserialize, joinBytes, serialize, splitDocuments } from "./documents.ts";
 
 /** Each operation's first document holds its arguments. */
@@ -22,6 +23,8 @@ export interface Envelope {
 export interface Request extends Envelope {
   operation: Operation;
   collection: string;
+  /** The operations of a "bulk", where they are not documents. */
+  shaped?: Shaped;
 }
 
 export interface Answer extends Envelope {

@@ -5,8 +5,10 @@ import type { RefusedWrite } from "../refusal.ts";
 import { Refusal } from "../refusal.ts";
 import type { Connection } from "./connection.ts";
 import { deserialize, serialize } from "./documents.ts";
+import { KeyedWriter } from "./keyed-writing.ts";
 import type { Found } from "./selection.ts";
 import { Selection } from "./selection.ts";
+import type { Shaped } from "./shapes.ts";
 import type { Table } from "./table.ts";
 import type { Update } from "./updating.ts";
 import { compileUpdate, upserted } from "./updating.ts";
@@ -48,15 +50,25 @@ export class Writer {
   }
 
   bulk(operations: AnyBulkWriteOperation<Document>[], ordered: boolean): Written {
-    const written: Written = {
-      insertedCount: 0,
-      matchedCount: 0,
-      modifiedCount: 0,
-      deletedCount: 0,
-      upsertedCount: 0,
-      writeErrors: [],
-    };
+    const written = nothingWritten();
     written.writeErrors = attemptEach(operations, ordered, (operation) => this.#operate(operation, written));
+    return written;
+  }
+
+  /** The same of operations that were taken apart into shapes and values. */
+  bulkShaped(shaped: Shaped, ordered: boolean): Written {
+    const written = nothingWritten();
+    const keyed = new KeyedWriter(this.#table, shaped, (operation) => {
+      const alone = nothingWritten();
+      this.#operate(operation, alone);
+      return alone;
+    });
+    written.writeErrors = attemptEach(shaped.operations, ordered, (_, place) => {
+      const counts = keyed.perform(place);
+      if (!counts) return this.#operate(keyed.operation(place), written);
+      written.matchedCount += counts.matchedCount;
+      written.modifiedCount += counts.modifiedCount;
+    });
     return written;
   }
 
@@ -80,23 +92,13 @@ export class Writer {
     } else if ("updateOne" in operation) {
       this.#update(changeOf(operation.updateOne), false, written);
     } else if ("updateMany" in operation) {
-      this.#updateMany(changeOf(operation.updateMany), written);
+      this.#table.atomically(() => this.#update(changeOf(operation.updateMany), true, written));
     } else if ("replaceOne" in operation) {
       this.#update(replacementOf(operation.replaceOne), false, written);
     } else if ("deleteOne" in operation) {
       written.deletedCount += this.#delete(operation.deleteOne.filter, false);
     } else {
       written.deletedCount += this.#delete(operation.deleteMany.filter, true);
-    }
-  }
-
-  /** All or, where one of them is refused, none. */
-  #updateMany(change: Change, written: Written): void {
-    try {
-      this.#connection.atomically(() => this.#update(change, true, written));
-    } catch (error) {
-      if (this.#connection.inTransaction) this.#table.rereadWild();
-      throw error;
     }
   }
 
@@ -153,12 +155,21 @@ export class Writer {
   }
 }
 
+function nothingWritten(): Written {
+  const counts = { insertedCount: 0, matchedCount: 0, modifiedCount: 0, deletedCount: 0, upsertedCount: 0 };
+  return { ...counts, writeErrors: [] };
+}
+
 /** Does one after the other; ordered, the first that is refused ends it. */
-function attemptEach<T>(items: readonly T[], ordered: boolean, attempt: (item: T) => void): RefusedWrite[] {
+function attemptEach<T>(
+  items: readonly T[],
+  ordered: boolean,
+  attempt: (item: T, index: number) => void,
+): RefusedWrite[] {
   const refused: RefusedWrite[] = [];
   for (const [index, item] of items.entries()) {
     try {
-      attempt(item);
+      attempt(item, index);
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
       const { code, message, keyPattern, keyValue } = error;
