@@ -19,7 +19,7 @@ import { Dispatcher } from "./dispatcher.ts";
 import { Reaper } from "./reaper.ts";
 import { scheduleActions } from "./schedule-actions.ts";
 import { Schedules } from "./schedules.ts";
-import { standardActions } from "./standard.ts";
+import { refuseInternal, standardActions } from "./standard.ts";
 import type { Changed } from "./task-changes.ts";
 import { taskActions } from "./task-actions.ts";
 import type { TaskListener } from "./task-store.ts";
@@ -328,7 +328,10 @@ const queues: ServiceSchema<object, object, object, This> = {
     this.reaper = new Reaper(this.tasks, config.maxLost, onError);
     this.schedules = await Schedules.open({
       datastore: this.datastore,
-      create: (request) => this.tasks.create(request),
+      create: async (request) => {
+        refuseInternal(this, "Task.Channel", request.channel);
+        return this.tasks.create(request);
+      },
       onError,
     });
     if (this.datastore.kind === "embedded") await this.reaper.recover();

@@ -88,6 +88,15 @@ function claimUpdate(ids: number[], claim: ReturnType<typeof claimOf>): AnyBulkW
   return { updateMany: { filter, update: { $set: claim, $inc: { attempts: 1 } } } };
 }
 
+/** Tells this process from all others: tokens are no secrets, they only must not come again. */
+const PROCESS = randomBytes(9).toString("base64url");
+let claims = 0;
+
+function nextToken(): string {
+  claims += 1;
+  return `${PROCESS}.${claims.toString(36)}`;
+}
+
 /** What a claim makes of a task, but for its number of attempts. */
 export function claimOf({ holder, stream, notices, leaseMs }: ClaimRequest, now: Date) {
   return {
@@ -95,7 +104,7 @@ export function claimOf({ holder, stream, notices, leaseMs }: ClaimRequest, now:
     holder,
     ...(stream ? { stream } : {}),
     ...(notices ? { notices } : {}),
-    token: randomBytes(12).toString("base64url"),
+    token: nextToken(),
     leaseMs,
     leaseUntil: new Date(now.getTime() + leaseMs),
     startTime: now,

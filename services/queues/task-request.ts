@@ -162,14 +162,21 @@ function checkInteger(field: string, value: number, min: number, max: number): v
   checkWithin(field, value, min, max);
 }
 
+/** Random bytes in store, for asking for them costs more than making them. */
+let random = Buffer.alloc(0);
+let used = 0;
+
 /** 20 random characters of [0-9A-Za-z]: 119 bits. */
 export function randomHash(): string {
   let hash = "";
   while (hash.length < 20) {
-    for (const byte of randomBytes(32)) {
-      // 248 is the largest multiple of 62 in a byte: taking only what is below it keeps the characters equally likely.
-      if (byte < 248 && hash.length < 20) hash += ALPHABET[byte % 62];
+    if (used === random.length) {
+      random = randomBytes(4_096);
+      used = 0;
     }
+    const byte = random[used++] ?? 0;
+    // 248 is the largest multiple of 62 in a byte: taking only what is below it keeps the characters equally likely.
+    if (byte < 248) hash += ALPHABET[byte % 62];
   }
   return hash;
 }

@@ -91,7 +91,8 @@ export class TaskStore {
     this.#channels = channels;
     this.#retentionMs = retentionDays * DAY_MS;
     this.#listener = listener;
-    const limits = { size: 500, parallel: 2, waiting: 50_000, overflow };
+    // One group at a time: what comes meanwhile makes the next one larger, and so each task cheaper.
+    const limits = { size: 500, parallel: 1, waiting: 50_000, overflow };
     this.#creates = new TaskCreates(tasks, tags, new TaskIds(counters), this.#now, limits, {
       offer: (channel) => (isPlain(channels.get(channel)) ? offer(channel) : undefined),
       created: (made) => this.#tellCreated(made),

@@ -227,6 +227,8 @@ export function readText(field: string, value: unknown): string {
 export function readUint64(field: string, value: unknown): string {
   if (value === undefined || value === null || value === "") return "0";
   if (typeof value === "number" && Number.isSafeInteger(value) && value >= 0) return String(value);
+  if (value === "0") return value;
+  if (typeof value === "string" && /^[1-9]\d{0,14}$/.test(value)) return value;
   if (typeof value === "string" && /^\d{1,20}$/.test(value)) {
     const number = BigInt(value);
     if (number <= UINT64_MAX) return String(number);
