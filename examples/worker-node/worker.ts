@@ -21,7 +21,7 @@ async function handle(task: Task, { signal, progress, log }: Control): Promise<s
   for (let second = 0; second < seconds; second++) {
     await sleep(Math.min(seconds - second, 1) * 1_000, undefined, { signal });
     progress(((second + 1) / seconds) * 100, `${second + 1} of ${seconds} s`);
-    log(`worked for a second`);
+    log(`second ${second + 1}`);
   }
   if (fail) throw new Error(fail);
   return text.toUpperCase();

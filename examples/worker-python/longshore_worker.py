@@ -1,26 +1,20 @@
 """A worker for Longshore's task queue: receives tasks on one stream, reports on another, renews the leases of what it works on,
-and outlives every break of either stream. Copy it; generate.sh makes the modules of the contract that it imports.
+and outlives every break of either stream.
 
 Handlers run on threads of their own. Everything else happens on the thread that calls run(), so nothing here needs a lock:
 other threads hand calls to its loop.
 """
 
 import collections
-import functools
-import heapq
-import itertools
 import logging
 import os
-import queue
-import random
 import socket
 import threading
 import time
 import uuid
 
-import grpc
-
-from standard import standard_pb2, standard_pb2_grpc
+from longshore_streams import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, LastingStream, Loop, Reports, jittered
+from standard import standard_pb2
 
 _logger = logging.getLogger("longshore")
 
@@ -34,21 +28,10 @@ MAX_LINES_A_REPORT = 100
 # A task's log keeps no more on the server either.
 MAX_LINES = 1_000
 
+# Progress and log lines are sent at most this often.
 TICK_SECONDS = 1.0
-FIRST_PAUSE_SECONDS = 0.1
-LONGEST_PAUSE_SECONDS = 10.0
 # After an abort, what handlers have to end, and reports to be answered.
 GRACE_SECONDS = 2.0
-
-CHANNEL_OPTIONS = [
-    # A server whose machine is gone is noticed within half a minute.
-    ("grpc.keepalive_time_ms", 20_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.http2.max_pings_without_data", 0),
-    # The pauses are ours: when a stream is opened again, the connection is to be tried too.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
-]
 
 
 class NonRetryableError(Exception):
@@ -99,22 +82,22 @@ class Worker:
         self._credit = standard_pb2.ReceiveQueueByChannelRequest(
             Channel=channel, LeaseSeconds=lease_seconds, Notices=True
         )
-        self._loop = _Loop()
+        self._loop = Loop()
         # Each has one of the credits, until its end is reported.
         self._runs = set()
         self._told = False
         self._stopping = False
 
-        self._channel = grpc.insecure_channel(address, CHANNEL_OPTIONS)
-        stub = standard_pb2_grpc.QueuesStub(self._channel)
         # Nobody else's: a report that names another worker than the one that has the task is refused.
         worker_id = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         metadata = (("x-worker-id", worker_id),)
-        self._reports = _Reports(self._loop, functools.partial(stub.ReportTaskResult, metadata=metadata))
-        self._receiving = _LastingStream(
+        self._reports = Reports(self._loop, address, metadata)
+        self._receiving = LastingStream(
             "receiving",
             self._loop,
-            functools.partial(stub.ReceiveQueueByChannel, metadata=metadata),
+            address,
+            "ReceiveQueueByChannel",
+            metadata,
             opened=self._ask,
             message=self._received,
             broken=self._ask_whose,
@@ -207,7 +190,7 @@ class Worker:
         def answered(state, message):
             if state >= 500 and not run.lost:
                 again = min(pause * 2, LONGEST_PAUSE_SECONDS)
-                self._loop.later(_jittered(pause), self._report_end, run, result, again)
+                self._loop.later(jittered(pause), self._report_end, run, result, again)
                 return
             if state != 200 and not run.lost:
                 _logger.warning("task %s: its end was refused: %s", run.task.ID, message)
@@ -261,7 +244,8 @@ class Worker:
         self._loop.run(lambda: not self._runs and self._receiving.ended, GRACE_SECONDS)
         self._reports.stream.end()
         self._loop.run(lambda: self._reports.stream.ended, GRACE_SECONDS)
-        self._channel.close()
+        self._receiving.cancel()
+        self._reports.stream.cancel()
 
 
 class _Run:
@@ -300,143 +284,8 @@ class _Run:
         return [lines.popleft() for _ in range(min(len(lines), MAX_LINES_A_REPORT))]
 
 
-class _Reports:
-    """The report stream: what is unanswered when it breaks is sent again."""
-
-    def __init__(self, loop, method):
-        # Answers come in the order of the reports.
-        self._unanswered = collections.deque()
-        self.stream = _LastingStream("reporting", loop, method, opened=self._send_again, message=self._answered)
-
-    def send(self, report, run=None, answered=lambda state, message: None):
-        """Calls answered(state, message) once, however many streams that takes."""
-        self._unanswered.append((report, run, answered))
-        self.stream.write(report)
-
-    def _answered(self, answer):
-        _, _, answered = self._unanswered.popleft()
-        answered(answer.State, answer.Message)
-
-    def _send_again(self):
-        """A second report of the same result is answered like the first. Of a lost task none is sent: it may be here again."""
-        unanswered, self._unanswered = self._unanswered, collections.deque()
-        for report, run, answered in unanswered:
-            if run and run.lost:
-                answered(400, "the task was lost")
-            else:
-                self.send(report, run, answered)
-
-
-class _LastingStream:
-    """A two-way stream that is opened again when it breaks, ever more slowly while that does not help."""
-
-    def __init__(self, name, loop, method, opened, message, broken=lambda: None):
-        self._name = name
-        self._loop = loop
-        self._method = method
-        self._on_opened = opened
-        self._on_message = message
-        self._on_broken = broken
-        self._requests = None
-        self._pause = FIRST_PAUSE_SECONDS
-        self._opened_at = 0.0
-        self._ending = False
-        #: It will not be opened again.
-        self.ended = False
-        #: What the server refused, as it would each time.
-        self.refusal = ""
-
-    def open(self):
-        if self._ending:
-            return
-        self._opened_at = time.monotonic()
-        self._requests = queue.SimpleQueue()
-        call = self._method(iter(self._requests.get, None))
-        threading.Thread(target=self._read, args=(call,), daemon=True).start()
-        self._on_opened()
-
-    def write(self, request):
-        """Sends now, or while there is no stream not at all: `opened` sends what counts."""
-        if self._requests:
-            self._requests.put(request)
-
-    def end(self):
-        """Sends no more; `ended` when the server has ended the stream too."""
-        self._ending = True
-        if self._requests:
-            self._requests.put(None)
-        else:
-            self.ended = True
-
-    def _read(self, call):
-        """On a thread of its own."""
-        try:
-            for message in call:
-                self._loop.call(self._on_message, message)
-        except grpc.RpcError:
-            pass  # The status says it all.
-        self._loop.call(self._closed, call.code(), call.details())
-
-    def _closed(self, code, details):
-        # For the thread of gRPC that waits for requests.
-        self._requests.put(None)
-        self._requests = None
-        if code == grpc.StatusCode.INVALID_ARGUMENT:
-            self.refusal = details
-            self._ending = True
-        if self._ending:
-            self.ended = True
-            return
-        self._on_broken()
-        if time.monotonic() - self._opened_at > LONGEST_PAUSE_SECONDS:
-            self._pause = FIRST_PAUSE_SECONDS
-        wait = _jittered(self._pause)
-        why = details or "the server ended the stream"
-        _logger.warning("%s: %s; again in %d ms", self._name, why, wait * 1000)
-        self._loop.later(wait, self.open)
-        self._pause = min(self._pause * 2, LONGEST_PAUSE_SECONDS)
-
-
-class _Loop:
-    """Does what other threads and timers ask for, one after the other, on the thread that runs it."""
-
-    def __init__(self):
-        # Its put() may interrupt its put(): a signal handler can call.
-        self._calls = queue.SimpleQueue()
-        self._timers = []
-        self._order = itertools.count()
-
-    def call(self, function, *arguments):
-        self._calls.put(functools.partial(function, *arguments))
-
-    def later(self, seconds, function, *arguments):
-        timer = (time.monotonic() + seconds, next(self._order), functools.partial(function, *arguments))
-        heapq.heappush(self._timers, timer)
-
-    def run(self, until, seconds=float("inf")):
-        """Returns when `until()` holds, or after so many seconds."""
-        end = time.monotonic() + seconds
-        while not until():
-            now = time.monotonic()
-            if now >= end:
-                return
-            if self._timers and self._timers[0][0] <= now:
-                heapq.heappop(self._timers)[2]()
-                continue
-            wake = min(end, self._timers[0][0] if self._timers else end)
-            try:
-                self._calls.get(timeout=None if wake == float("inf") else wake - now)()
-            except queue.Empty:
-                pass
-
-
 def _report(task_id, state, **fields):
     return standard_pb2.ReportTaskResultRequest(ID=task_id, State=state, **fields)
-
-
-def _jittered(seconds):
-    """So that not all the workers of a node that was away come back at the same moment."""
-    return seconds * random.uniform(0.5, 1)
 
 
 def _shortened(text, limit):

@@ -25,7 +25,7 @@ def handle(task, control):
             raise Stopped(control.reason)
         worked = min(worked + 1, seconds)
         control.progress(worked / seconds * 100, f"{worked} of {seconds} s")
-        control.log("worked for a second")
+        control.log(f"second {worked}")
     if "fail" in order:
         raise RuntimeError(order["fail"])
     return order.get("text", "").upper()
