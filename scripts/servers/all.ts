@@ -16,11 +16,13 @@ const servers = [
   { name: "postgres", variable: "TEST_POSTGRES_URL", start: startPostgres, howToGet: "install postgresql" },
 ];
 
-/** The programs of others that tests read our files with. */
+/** The programs of others that tests read our files with, and what the examples run on. */
 const tools = [
   { check: ["unzip", "-v"], debianPackage: "unzip" },
   // The system's Python: one of pyenv, first on PATH, does not see Debian's packages.
   { check: ["/usr/bin/python3", "-c", "import openpyxl"], debianPackage: "python3-openpyxl" },
+  { check: ["/usr/bin/python3", "-c", "import grpc"], debianPackage: "python3-grpcio" },
+  { check: ["/usr/bin/python3", "-c", "import grpc_tools"], debianPackage: "python3-grpc-tools" },
 ];
 
 /** What this machine does not have, and how to get it. */
