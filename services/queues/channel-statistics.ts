@@ -154,7 +154,7 @@ export class ChannelStatistics {
   async stop(): Promise<void> {
     this.#stop.abort();
     await this.#running;
-    await this.#flush().catch(this.#onError);
+    await this.#flush();
   }
 
   #minute(): number {
@@ -183,15 +183,14 @@ export class ChannelStatistics {
       const pause = FLUSH_MS * (0.75 + Math.random() / 2);
       await sleep(pause, undefined, { signal, ref: false }).catch(() => undefined);
       if (signal.aborted) return;
-      await this.#flush().catch(this.#onError);
+      await this.#flush();
     }
   }
 
-  /** Resolves when all that was counted before is stored. */
+  /** Resolves when all that was counted before is stored, or kept for the next time: what is stored can be read anyway. */
   #flush(): Promise<void> {
-    const flushed = this.#flushing.then(() => this.#store());
-    this.#flushing = flushed.catch(() => undefined);
-    return flushed;
+    this.#flushing = this.#flushing.then(() => this.#store()).catch((error: unknown) => this.#onError(error));
+    return this.#flushing;
   }
 
   async #store(): Promise<void> {

@@ -1,5 +1,7 @@
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import { startNode } from "../node.ts";
 import type { Answer, TaskMessage } from "../queues-client.ts";
+import { withTempDir } from "../temp-dir.ts";
 import type { Cluster } from "../topologies.ts";
 import { onEveryTopology } from "../topologies.ts";
 import { waitFor } from "../wait-for.ts";
@@ -297,3 +299,16 @@ onEveryTopology("channels of longshore.v1.Queues", (start) => {
     });
   });
 });
+
+test("what a node has counted is stored when it stops, and its settings are there when it starts again", () =>
+  withTempDir(async (dataDir) => {
+    const name = "before";
+    const first = await startNode({ services: ["queues"], config: { dataDir } });
+    await first.broker.call("queues.create", { channel: name });
+    await first.broker.call("queues.configureChannel", { Channel: name, Settings: { Concurrency: 3 } });
+    await first.stop();
+    const second = await startNode({ services: ["queues"], config: { dataDir } });
+    const { Data } = await second.broker.call<Answer<ChannelMessage>, object>("queues.queryChannel", { Channel: name });
+    await second.stop();
+    expect(Data).toMatchObject({ Settings: { Concurrency: "3" }, Statistics: { LastHour: { Created: "1" } } });
+  }));
