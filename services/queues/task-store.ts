@@ -391,10 +391,11 @@ export class TaskStore {
       if (taken && before.notices) stopped.push(before);
     }
     this.#listener.changed(changed);
+    // Before they can be claimed: who gets one again must not hear then that it was stopped.
+    if (stopped.length) this.#listener.stopped(stopped);
     for (const channel of channels) this.reorder(channel);
     if (channels.size) this.#listener.available([...channels], true);
     if (ended.length) this.#listener.ended(ended);
-    if (stopped.length) this.#listener.stopped(stopped);
     this.#tags.follow(turned).catch((error: unknown) => this.#listener.failed(error));
   }
 }
