@@ -13,7 +13,10 @@ export type Row = unknown[];
 
 export class Connection {
   readonly database: DatabaseSync;
+  /** Whether what may break off half done is guarded by a savepoint. */
+  savepoints = false;
   readonly #statements = new Map<string, StatementSync>();
+  #writes = 0;
 
   constructor(file: string, options: { readOnly: boolean; cacheKiB: number }) {
     this.database = new DatabaseSync(file, { readOnly: options.readOnly, timeout: 1_000 });
@@ -21,7 +24,9 @@ export class Connection {
   }
 
   run(sql: string, parameters: readonly SQLInputValue[] = []): number {
-    return Number(this.#prepare(sql).run(...parameters).changes);
+    const { changes } = this.#prepare(sql).run(...parameters);
+    this.#writes += 1;
+    return Number(changes);
   }
 
   rows(sql: string, parameters: readonly SQLInputValue[] = []): Row[] {
@@ -37,8 +42,23 @@ export class Connection {
     return this.database.isTransaction;
   }
 
-  /** Does all of the work or, where it throws, nothing of it. Only within a transaction. */
+  /**
+   * Does all of the work or, where it throws, nothing of it. Only within a transaction. A savepoint has SQLite keep a copy
+   * of each page that it changes, so there is none at first: where the work broke off half done, what is thrown says so,
+   * for the whole transaction to be rolled back and done again with savepoints.
+   */
   atomically<T>(work: () => T): T {
+    if (this.savepoints) return this.#withSavepoint(work);
+    const before = this.#writes;
+    try {
+      return work();
+    } catch (error) {
+      if (this.#writes === before || isStorageFailure(error)) throw error;
+      throw new HalfDone("a write broke off half done", { cause: error });
+    }
+  }
+
+  #withSavepoint<T>(work: () => T): T {
     this.run("SAVEPOINT operation");
     try {
       const result = work();
@@ -76,6 +96,9 @@ export class Connection {
     return statement;
   }
 }
+
+/** The transaction holds a part of a write. */
+export class HalfDone extends Error {}
 
 /** The extended result code of an SQLite error, undefined for another error. */
 export function sqliteCode(error: unknown): number | undefined {

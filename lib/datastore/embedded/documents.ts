@@ -9,10 +9,10 @@ const READING = { promoteBuffers: true, validation: { utf8: false } } as const;
 const MAX_BYTES = 16 * 1024 * 1024;
 
 /** Undefined fields are left out, as the driver is told to do too. Throws where the document is too large. */
-export function serialize(document: Document): Uint8Array {
+export function serialize(document: Document): Buffer {
   const bytes = serializeWithin(document);
   // What goes beyond its own buffer, of 17 MiB, the library cuts off without a word, or stumbles over.
-  if (bytes && bytes.length <= MAX_BYTES) return bytes;
+  if (bytes && bytes.length <= MAX_BYTES) return asBuffer(bytes);
   throw new Refusal({ code: TOO_LARGE, message: "the document is larger than 16 MiB" });
 }
 
@@ -30,15 +30,19 @@ export function deserialize<T extends Document = Document>(bytes: Uint8Array): T
 }
 
 /** Splits documents that stand one after the other: each begins with its length. */
-export function splitDocuments(bytes: Uint8Array): Uint8Array[] {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const documents: Uint8Array[] = [];
+export function splitDocuments(joined: Uint8Array): Buffer[] {
+  const bytes = asBuffer(joined);
+  const documents: Buffer[] = [];
   for (let offset = 0; offset < bytes.length;) {
-    const length = view.getInt32(offset, true);
+    const length = bytes.readInt32LE(offset);
     documents.push(bytes.subarray(offset, offset + length));
     offset += length;
   }
   return documents;
+}
+
+function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
 /** Joins byte strings in a buffer of its own, which may be handed over to another thread. */

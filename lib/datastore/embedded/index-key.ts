@@ -58,9 +58,17 @@ function quoteText(text: string): string {
   return `'${text.replaceAll("'", "''")}'`;
 }
 
-/** Milliseconds as an unsigned big-endian number with the sign turned, so that bytes order as times do. */
+let lastDate = { milliseconds: NaN, key: new Uint8Array() };
+
+/** Documents that are written together share their times. */
 function dateKey(date: Date): Uint8Array {
   const milliseconds = date.getTime();
+  if (milliseconds !== lastDate.milliseconds) lastDate = { milliseconds, key: timeKey(milliseconds) };
+  return lastDate.key;
+}
+
+/** An unsigned big-endian number with the sign turned, so that bytes order as times do. */
+function timeKey(milliseconds: number): Uint8Array<ArrayBuffer> {
   const high = Math.floor(milliseconds / 2 ** 32) ^ -(2 ** 31);
   const low = milliseconds >>> 0;
   return Uint8Array.of(DATE, high >> 24, high >> 16, high >> 8, high, low >> 24, low >> 16, low >> 8, low);

@@ -37,7 +37,7 @@ export class Requests {
     this.#cursors = cursors;
   }
 
-  write({ operation, collection, shaped }: Request, documents: Uint8Array[]): Uint8Array[] {
+  write({ operation, collection, shaped }: Request, documents: Buffer[]): Uint8Array[] {
     const [head, ...rest] = documents;
     const { indexes, ordered, filter, update, options } = deserialize<Arguments>(head ?? EMPTY);
     if (operation === "declare") {

@@ -6,6 +6,7 @@ import { deserialize } from "./documents.ts";
 import type { Sort } from "../datastore.ts";
 import type { Key } from "./index-key.ts";
 import { encodeKey, keyAt, NULL_KEY, sameKey } from "./index-key.ts";
+import { KeyReader } from "./key-reader.ts";
 import type { PreparedShape } from "./keyed-writing.ts";
 import type { Fact } from "./narrowing.ts";
 import { padded } from "./narrowing.ts";
@@ -64,6 +65,7 @@ export class Table {
   readonly #connection: Connection;
   readonly #byPath: Map<string, Column>;
   readonly #insert: string;
+  readonly #reader: KeyReader;
   readonly #guarded: Set<Column>;
   /** The SQL of an update by the columns that it changes. */
   readonly #updates = new Map<number, string>();
@@ -79,6 +81,7 @@ export class Table {
     this.#byPath = new Map(columns.map((column) => [column.path, column]));
     const names = ["id", "doc", ...columns.map((column) => column.name)];
     this.#insert = `INSERT INTO ${this.name} (${names.join(", ")}) VALUES (${names.map(() => "?").join(", ")})`;
+    this.#reader = new KeyReader(columns);
     const unique = indexes.filter((index) => index.unique);
     const paths = new Set(
       unique.flatMap(({ key, conditions }) => [...Object.keys(key), ...conditions.map((c) => c.path)]),
@@ -93,10 +96,9 @@ export class Table {
     return column && !column.wild ? column.name : undefined;
   };
 
-  insert(document: Document, bytes: Uint8Array): void {
+  insert(bytes: Buffer): void {
     checkSize(bytes);
-    const id = encodeId(document._id);
-    const { keys, wild } = this.keysOf(document);
+    const { id, keys, wild } = this.#reader.read(bytes) ?? this.#decodedKeys(bytes);
     try {
       this.#connection.run(this.#insert, [id, bytes, ...keys]);
     } catch (error) {
@@ -205,6 +207,11 @@ export class Table {
       if (this.#connection.inTransaction) this.#rereadWild();
       throw error;
     }
+  }
+
+  #decodedKeys(bytes: Uint8Array): Keys & { id: Key } {
+    const document = deserialize(bytes);
+    return { id: encodeId(document._id), ...this.keysOf(document) };
   }
 
   /** Takes from the file which columns are wild, after a write was undone that may have marked some. */

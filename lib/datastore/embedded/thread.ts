@@ -5,7 +5,7 @@
 import { parentPort, workerData } from "node:worker_threads";
 import { LongshoreError, unavailable } from "../../errors.ts";
 import { Catalog } from "./catalog.ts";
-import { isDiskFull, isStorageFailure } from "./connection.ts";
+import { HalfDone, isDiskFull, isStorageFailure } from "./connection.ts";
 import { Cursors } from "./cursors.ts";
 import { canExpire, removeExpired } from "./expiry.ts";
 import { isWrite, Requests } from "./requests.ts";
@@ -26,7 +26,7 @@ const EXPIRY_MS = 60_000;
 
 interface Pending {
   request: Request;
-  documents: Uint8Array[];
+  documents: Buffer[];
 }
 
 class StoreThread {
@@ -103,14 +103,16 @@ class StoreThread {
     return this.#inbox.splice(0, end === -1 ? this.#inbox.length : end);
   }
 
-  #commit(group: Pending[]): void {
+  #commit(group: readonly Pending[], savepoints = false): void {
     const { connection } = this.#file;
     const outcomes = new Map<Pending, Outcome>();
+    connection.savepoints = savepoints;
     try {
       this.#performAll(group, outcomes);
       if (connection.inTransaction) connection.run("COMMIT");
     } catch (error) {
       this.#rollBack();
+      if (error instanceof HalfDone) return this.#commit([...outcomes.keys()], true);
       const failure = encodeError(storageError(error));
       for (const pending of outcomes.keys()) {
         // What was read may have been what is now undone.
@@ -148,7 +150,7 @@ class StoreThread {
       const documents = connection.atomically(() => this.#requests.write(request, sent));
       return { failed: false, documents };
     } catch (error) {
-      if (isStorageFailure(error)) throw error;
+      if (isStorageFailure(error) || error instanceof HalfDone) throw error;
       if (isWrite(operation)) this.#catalog.reload();
       return { failed: true, documents: [encodeError(error)] };
     }

@@ -64,7 +64,7 @@ export class Packing<E extends Envelope> {
   }
 }
 
-export function documentsOf<E extends Envelope>({ bytes }: Message<E>, envelope: E): Uint8Array[] {
+export function documentsOf<E extends Envelope>({ bytes }: Message<E>, envelope: E): Buffer[] {
   return splitDocuments(bytes.subarray(envelope.from, envelope.to));
 }
 

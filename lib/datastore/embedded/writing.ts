@@ -45,8 +45,8 @@ export class Writer {
     this.#table = table;
   }
 
-  insert(documents: readonly Uint8Array[], ordered: boolean): RefusedWrite[] {
-    return attemptEach(documents, ordered, (bytes) => this.#table.insert(deserialize(bytes), bytes));
+  insert(documents: readonly Buffer[], ordered: boolean): RefusedWrite[] {
+    return attemptEach(documents, ordered, (bytes) => this.#table.insert(bytes));
   }
 
   bulk(operations: AnyBulkWriteOperation<Document>[], ordered: boolean): Written {
@@ -150,7 +150,7 @@ export class Writer {
 
   #insertNew(document: Document): Uint8Array {
     const bytes = serialize(document);
-    this.#table.insert(deserialize(bytes), bytes);
+    this.#table.insert(bytes);
     return bytes;
   }
 }
