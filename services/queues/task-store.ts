@@ -8,7 +8,7 @@ import { TaskChains } from "./task-chains.ts";
 import type { Changed, Decide } from "./task-changes.ts";
 import { DECISION_FIELDS, TaskChanges } from "./task-changes.ts";
 import type { ClaimOptions, ClaimRequest } from "./task-claims.ts";
-import { claimTasks, wantedBy } from "./task-claims.ts";
+import { claimTasks, MAX_CLAIM, wantedBy } from "./task-claims.ts";
 import type { Created, Offer } from "./task-creates.ts";
 import { TaskCreates } from "./task-creates.ts";
 import type { Counter } from "./task-ids.ts";
@@ -19,7 +19,7 @@ import { TaskLogs } from "./task-logs.ts";
 import type { TaskFilter } from "./task-queries.ts";
 import { TaskQueries } from "./task-queries.ts";
 import type { TaskRequest } from "./task-request.ts";
-import { checkPredecessor, newTask } from "./task-request.ts";
+import { checkPredecessor, newTask, sameRequest } from "./task-request.ts";
 import { MAX_ANSWER_BYTES, takeWithin } from "./task-size.ts";
 import { TaskTags } from "./task-tags.ts";
 import type { Report, Task, TaskState } from "./task.ts";
@@ -119,6 +119,18 @@ export class TaskStore {
 
   /** Resolves when the task is on disk. A known HashCode answers its task, or throws where it asks for another. */
   async create(request: TaskRequest): Promise<Created> {
+    try {
+      return await this.#create(request);
+    } catch (error) {
+      // Who asks again for what is there is not refused for what has come since: a drain, a failed predecessor, the time.
+      const { hash, channel, owner = "0", input = "" } = request;
+      const task = hash && error instanceof LongshoreError && error.code === 400 ? await this.findByHash(hash) : null;
+      if (!task || !sameRequest(task, { channel, owner, input })) throw error;
+      return { task, created: false };
+    }
+  }
+
+  async #create(request: TaskRequest): Promise<Created> {
     const task = newTask(request, this.#now());
     const channel = this.#channels.get(task.channel);
     if (channel?.status === "DRAINING") {
@@ -205,10 +217,6 @@ export class TaskStore {
     return takeWithin(this.#tasks.find(filter, { sort: NEWEST_FIRST, limit: LIST_LIMIT }), MAX_ANSWER_BYTES);
   }
 
-  async running(channel: string): Promise<number> {
-    return this.#tasks.countDocuments({ channel, state: "RUNNING" }, { hint: "running" });
-  }
-
   async waiting(channel: string): Promise<number> {
     const counts = await Promise.all(
       WAITING_STATES.map((state) => this.#tasks.countDocuments({ channel, state } as Filter<Task>)),
@@ -229,11 +237,20 @@ export class TaskStore {
     if (set?.status === "PAUSED") return none;
     const turns = set?.settings.fair ? this.#turns : undefined;
     if (!set || !isLimited(set)) return this.#claim(channel, requests, { turns });
+    // Its limits are looked at only where there is something to be claimed.
+    const projection = { _id: 1 };
+    if (!(await this.#tasks.findOne({ channel, state: "READY" }, { projection }))) return none;
     const claim = async (most: number) => {
       const result = await this.#claim(channel, requests, { most, turns });
       return { taken: result.flat().length, result };
     };
-    return (await this.#channels.limited(set, wantedBy(requests), () => this.running(channel), claim)) ?? none;
+    const running = () => this.#running(channel, set.settings.concurrency);
+    return (await this.#channels.limited(set, Math.min(MAX_CLAIM, wantedBy(requests)), running, claim)) ?? none;
+  }
+
+  /** How many of the channel's tasks run, up to a limit. */
+  #running(channel: string, limit?: number): Promise<number> {
+    return this.#tasks.countDocuments({ channel, state: "RUNNING" }, { hint: "running", limit });
   }
 
   async #claim(channel: string, requests: ClaimRequest[], options?: ClaimOptions): Promise<Task[][]> {
