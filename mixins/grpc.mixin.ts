@@ -90,7 +90,8 @@ function bind(declaration: GrpcDeclaration, schema: ServiceSchema): GrpcBinding 
     check(binding, method, schema, `${proto}: ${service}.${method.name}`);
     methods[method.name] = binding;
   }
-  return { service, methods, errors, files };
+  // Of an object that is twice in the settings, the registry tells other nodes only once.
+  return { service, methods, errors: structuredClone(errors), files };
 }
 
 function lookupService(root: protobuf.Root, name: string, proto: string): protobuf.Service {
