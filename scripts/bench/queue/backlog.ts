@@ -44,6 +44,7 @@ async function measureOn(systems: Systems, store: Store, sizes: number[]): Promi
       await many.fill(size);
       const memory = ((await residentBytesSettled(nodes[0].pid)) - empty) / MEGABYTE;
       const row = [size.toLocaleString("en")];
+      console.error(`backlog, ${store}: ${row[0]} waiting`);
       for (const mode of DRAIN_MODES) {
         const { rate, ratio } = await compare(many, few, mode);
         row.push(shown(rate), shown(ratio));
@@ -114,7 +115,7 @@ class Backlog {
     this.#created += missing;
   }
 
-  /** Tasks a second, from the first that is received until so many, or a few more, are reported. */
+  /** Tasks a second, until so many, or a few more, are reported. */
   async drain(mode: DrainMode, count: number): Promise<number> {
     const { reported, ms } = await this.#drain(mode, count);
     return (reported * 1_000) / ms;
@@ -148,12 +149,12 @@ class Backlog {
     const worker = this.#workers[mode];
     await worker.work(this.#channel, CAPACITY);
     await LoadProcess.reported([worker], count);
-    const { reported, reports, firstReceived, lastReported } = await worker.stopWork();
+    const { reported, reports, began, lastReported } = await worker.stopWork();
     this.#reported += reported;
     reports.forEach((times, number) => {
       this.#reports[number]! += times;
       if (this.#reports[number]! > 1) throw new Error(`${this.#channel}: task ${number} was reported twice`);
     });
-    return { reported, ms: lastReported - firstReceived };
+    return { reported, ms: lastReported - began };
   }
 }

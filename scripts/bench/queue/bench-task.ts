@@ -1,11 +1,10 @@
 /** What a task of the bench says of itself in its 200 bytes: which one it is, and when it was created. */
 const INPUT_BYTES = 200;
-/** The machine's monotonic clock, which all processes share: `performance.now` counts from each process's start. */
-const start = Number(process.hrtime.bigint()) / 1e6 - performance.now();
 
-/** Milliseconds on a clock that all processes of this machine share. */
+/** Milliseconds on the machine's monotonic clock, which all processes share: `performance.now` counts from each one's start. */
 export function now(): number {
-  return start + performance.now();
+  const [seconds, nanoseconds] = process.hrtime();
+  return seconds * 1_000 + nanoseconds / 1e6;
 }
 
 /** The input of task `number`, to be created now. */

@@ -32,6 +32,7 @@ export async function measureLatency(systems: Systems, parts: Set<string>): Prom
   for (const peer of peers) {
     const [atRest, light, half, perSecond] = await withContestant(peer, 1, pickupsOf);
     idle.set(peer.name, atRest);
+    console.error(`latency, ${peer.name}: ${shown(atRest.p50)} / ${shown(atRest.p99)} ms idle`);
     rows.push([
       peer.name,
       ...[atRest, light, half].map(({ p50, p99 }) => `${shown(p50)} / ${shown(p99)}`),

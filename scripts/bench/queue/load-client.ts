@@ -20,7 +20,6 @@ export interface Produced {
 export interface Worked {
   reported: number;
   began: number;
-  firstReceived: number;
   lastReported: number;
   reports: Uint8Array;
   pickups: Float64Array;

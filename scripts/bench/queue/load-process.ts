@@ -64,7 +64,7 @@ async function produceEvenly(channel: string, count: number, rate: number): Prom
       const due = Math.min(count, Math.floor(((now() - began) * rate) / 1_000) + 1);
       while (calls.length < due) calls.push(load.create(channel, [writeInput(calls.length)]));
       if (calls.length === count) resolve();
-      else setTimeout(tick, (calls.length * 1_000) / rate - (now() - began));
+      else setTimeout(tick, Math.max(0, (calls.length * 1_000) / rate - (now() - began)));
     };
     tick();
   });
@@ -76,7 +76,6 @@ async function startWork(channel: string, tasks: number): Promise<undefined> {
   const told: Worked = {
     reported: 0,
     began: 0,
-    firstReceived: 0,
     lastReported: 0,
     reports: new Uint8Array(tasks),
     pickups: new Float64Array(tasks),
@@ -84,9 +83,7 @@ async function startWork(channel: string, tasks: number): Promise<undefined> {
   const work = await load.work(channel, {
     received: (input) => {
       const { number, createdAt } = readInput(input);
-      const at = now();
-      told.firstReceived ||= at;
-      told.pickups[number] = at - createdAt;
+      told.pickups[number] = now() - createdAt;
     },
     reported: (input) => {
       told.reports[readInput(input).number]! += 1;
