@@ -186,7 +186,9 @@ function changes(outcome: Outcome<Changed>): boolean {
 
 /** Guarded by all that the decision was made on; null matches a field that is not there. */
 function operation({ before, set, clear }: Plan): AnyBulkWriteOperation<Task> {
-  const filter = { _id: before._id, state: before.state, token: before.token ?? null, prior: before.prior ?? null };
+  const stood = { _id: before._id, state: before.state, token: before.token ?? null, prior: before.prior ?? null };
+  // Another node may have numbered lines of its log meanwhile.
+  const filter = set.logged === undefined ? stood : { ...stood, logged: before.logged ?? null };
   const update: UpdateFilter<Task> = { $set: set };
   const gone = [...clear].filter((field) => before[field] !== undefined);
   if (gone.length) update.$unset = Object.fromEntries(gone.map((field) => [field, ""])) as typeof update.$unset;

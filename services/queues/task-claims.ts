@@ -79,7 +79,10 @@ async function nextTasks(tasks: Collection<Task>, ahead: ReadAhead, channel: str
   const size = ahead.size(channel, wanted);
   const options = { sort: { priority: -1, readyAt: 1, _id: 1 }, limit: size } as const;
   const read = await takeWithin(tasks.find({ channel, state: "READY" }, options), MAX_CLAIM_BYTES);
-  ahead.keep(channel, read.slice(wanted), size);
+  const rest = read.slice(wanted);
+  // Of those below 0 none is kept: a task that is made without a priority comes before them.
+  const kept = rest.filter(({ priority }) => priority >= 0);
+  ahead.keep(channel, kept, size - rest.length + kept.length);
   return read.slice(0, wanted);
 }
 
