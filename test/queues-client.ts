@@ -1,4 +1,4 @@
-/** A client of standard.Queues made from its .proto file alone, as any user's would be. */
+/** Clients of standard.Queues and longshore.v1.Queues made from their .proto files alone, as any user's would be. */
 import { once } from "node:events";
 import { join } from "node:path";
 import type { ClientDuplexStream, ServiceError } from "@grpc/grpc-js";
@@ -19,6 +19,13 @@ export interface TaskMessage {
   CreateTime: string;
   UpdateTime: string;
   RetryMaxLimit: string;
+  Priority: number;
+  StartTime: string;
+  Deadline: string;
+  MaxRunSeconds: string;
+  RetryPolicy: { InitialSeconds: number; Multiplier: number; MaxSeconds: number; DelaySeconds: number[] } | null;
+  Tags: Record<string, string>;
+  Progress: string;
 }
 
 export interface Answer<T> {
@@ -26,6 +33,22 @@ export interface Answer<T> {
   Message: string;
   Data: T;
   Total?: string;
+  NextPageToken?: string;
+}
+
+export interface ReportMessage {
+  ID: string;
+  State: number;
+  Output?: string;
+  Progress?: number;
+  NonRetryable?: boolean;
+  Logs?: string[];
+}
+
+/** What a receive stream brings: a task, or where notices were asked for the IDs of tasks that were stopped. */
+export interface ReceivedMessage {
+  Tasks: TaskMessage;
+  Stopped: string[];
 }
 
 type Unary = (
@@ -35,42 +58,54 @@ type Unary = (
   callback: (error: ServiceError | null, answer: never) => void,
 ) => void;
 
-const PROTO = join(import.meta.dirname, "..", "proto", "standard", "standard.proto");
-const definition = loadSync(PROTO, { keepCase: true, longs: String, defaults: true });
-const { standard } = loadPackageDefinition(definition) as unknown as {
-  standard: { Queues: new (address: string, creds: ReturnType<typeof credentials.createInsecure>) => RawClient };
+const PROTO = join(import.meta.dirname, "..", "proto");
+const definition = loadSync("longshore/v1/queues.proto", {
+  keepCase: true,
+  longs: String,
+  defaults: true,
+  includeDirs: [PROTO],
+});
+type NewClient<T> = new (address: string, creds: ReturnType<typeof credentials.createInsecure>) => T;
+const { standard, longshore } = loadPackageDefinition(definition) as unknown as {
+  standard: { Queues: NewClient<StandardClient> };
+  longshore: { v1: { Queues: NewClient<LongshoreClient> } };
 };
 
-interface RawClient {
+interface StandardClient {
   ReceiveQueueByChannel(
     metadata: Metadata,
-  ): ClientDuplexStream<{ Channel: string; LeaseSeconds?: number }, { Tasks: TaskMessage }>;
-  ReportTaskResult(
-    metadata: Metadata,
-  ): ClientDuplexStream<
-    { ID: string; State: number; Output?: string; Progress?: number },
-    { State: string; Message: string; Data: string }
-  >;
+  ): ClientDuplexStream<{ Channel: string; LeaseSeconds?: number; Notices?: boolean }, ReceivedMessage>;
+  ReportTaskResult(metadata: Metadata): ClientDuplexStream<ReportMessage, Answer<string>>;
   close(): void;
 }
 
+interface LongshoreClient {
+  StreamCreateTask(metadata: Metadata): ClientDuplexStream<{ Task: object }, Answer<string>>;
+  close(): void;
+}
+
+/** Calls RPCs of both services by their names. */
 export class QueuesClient {
-  readonly #client: RawClient;
+  readonly #client: StandardClient;
+  readonly #longshore: LongshoreClient;
 
   constructor(address: string) {
     this.#client = new standard.Queues(address, credentials.createInsecure());
+    this.#longshore = new longshore.v1.Queues(address, credentials.createInsecure());
   }
 
   close(): void {
     this.#client.close();
+    this.#longshore.close();
   }
 
   call<T>(method: string, request: object, metadata: Record<string, string> = {}): Promise<Answer<T>> {
-    const unary = (this.#client as unknown as Record<string, Unary>)[method];
+    const client = method in this.#longshore ? this.#longshore : this.#client;
+    const unary = (client as unknown as Record<string, Unary>)[method];
     if (!unary) throw new Error(`no RPC ${method}`);
     return new Promise((resolve, reject) => {
       const options = { deadline: Date.now() + 20_000 };
-      unary.call(this.#client, request, toMetadata(metadata), options, (error, answer) => {
+      unary.call(client, request, toMetadata(metadata), options, (error, answer) => {
         if (error) reject(error);
         else resolve(answer);
       });
@@ -78,7 +113,7 @@ export class QueuesClient {
   }
 
   /** Creates a task and answers it. */
-  async create(task: Partial<Record<keyof TaskMessage, string | number>>): Promise<TaskMessage> {
+  async create(task: Partial<TaskMessage> | Record<string, unknown>): Promise<TaskMessage> {
     const created = await this.call<string>("CreateTask", { Task: task });
     if (created.State !== "200") throw new Error(`${created.State} ${created.Message}`);
     return this.byHash(created.Data);
@@ -86,6 +121,14 @@ export class QueuesClient {
 
   async byHash(hash: string): Promise<TaskMessage> {
     return (await this.call<TaskMessage>("QueryTaskByHashCode", { HashCode: hash })).Data;
+  }
+
+  async byID(ID: string): Promise<TaskMessage> {
+    return (await this.call<TaskMessage>("QueryTaskByID", { ID })).Data;
+  }
+
+  creates() {
+    return this.#longshore.StreamCreateTask(new Metadata());
   }
 
   receive(metadata: Record<string, string> = {}) {
@@ -97,13 +140,10 @@ export class QueuesClient {
   }
 
   /** Reports once, on a stream of its own. */
-  async report(
-    report: { ID: string; State: number; Output?: string; Progress?: number },
-    metadata: Record<string, string> = {},
-  ): Promise<{ State: string; Message: string; Data: string }> {
+  async report(report: ReportMessage, metadata: Record<string, string> = {}): Promise<Answer<string>> {
     const stream = this.reports(metadata);
     stream.write(report);
-    const [answer] = (await once(stream, "data")) as [{ State: string; Message: string; Data: string }];
+    const [answer] = (await once(stream, "data")) as [Answer<string>];
     stream.end();
     stream.resume();
     await once(stream, "end");
@@ -121,4 +161,14 @@ function toMetadata(entries: Record<string, string>): Metadata {
 export async function next<T>(stream: NodeJS.EventEmitter): Promise<T> {
   const [message] = (await once(stream, "data", { signal: AbortSignal.timeout(20_000) })) as [T];
   return message;
+}
+
+/** Calls REST paths under `/v1/queues/` of a node. */
+export async function rest<T>(http: string, method: string, path: string, body?: unknown) {
+  const response = await fetch(`${http}/v1/queues/${path}`, {
+    method,
+    headers: { "content-type": "application/json" },
+    body: body === undefined ? undefined : JSON.stringify(body),
+  });
+  return { status: response.status, body: (await response.json()) as Answer<T> };
 }
