@@ -1,6 +1,7 @@
 /** Documents as bytes, as both sides of the embedded store's thread and its file hold them: BSON, the driver's own. */
 import type { Document } from "mongodb";
 import * as BSON from "bson";
+import { decode } from "./decoding.ts";
 import { Refusal, TOO_LARGE } from "../refusal.ts";
 
 /** What was serialized here needs no check for UTF-8. */
@@ -26,7 +27,7 @@ function serializeWithin(document: Document): Uint8Array | undefined {
 }
 
 export function deserialize<T extends Document = Document>(bytes: Uint8Array): T {
-  return BSON.deserialize(bytes, READING) as T;
+  return (decode(asBuffer(bytes)) ?? BSON.deserialize(bytes, READING)) as T;
 }
 
 /** Splits documents that stand one after the other: each begins with its length. */

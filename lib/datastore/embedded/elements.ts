@@ -2,22 +2,26 @@
  * The elements of BSON documents (https://bsonspec.org/spec.html), found and written without decoding what stands around
  * them.
  */
+import {
+  ARRAY,
+  BINARY,
+  BOOLEAN,
+  DATE,
+  DOUBLE,
+  FIRST,
+  hashed,
+  INT32,
+  NULL,
+  OBJECT,
+  readInt32,
+  readInt64,
+  readNumber,
+  sameBytes,
+  STRING,
+} from "./bson-bytes.ts";
 import { serialize } from "./documents.ts";
 import type { Key } from "./index-key.ts";
 import { encodeKey, NULL_KEY } from "./index-key.ts";
-
-export const DOUBLE = 1;
-export const STRING = 2;
-export const OBJECT = 3;
-export const ARRAY = 4;
-export const BINARY = 5;
-export const BOOLEAN = 8;
-export const DATE = 9;
-export const NULL = 10;
-export const INT32 = 16;
-
-/** The first element stands behind the document's length. */
-export const FIRST = 4;
 
 const BUCKETS = 64;
 const MISSING = -1;
@@ -101,10 +105,6 @@ export class FieldFinder {
   }
 }
 
-function hashed(hash: number, byte: number): number {
-  return (hash * 31 + byte) & 0xffffff;
-}
-
 /** Negative for a type that this store does not write. */
 function valueSize(bytes: Uint8Array, type: number, at: number): number {
   switch (type) {
@@ -129,29 +129,6 @@ function valueSize(bytes: Uint8Array, type: number, at: number): number {
   }
 }
 
-export function readInt32(bytes: Uint8Array, at: number): number {
-  return (bytes[at] ?? 0) | ((bytes[at + 1] ?? 0) << 8) | ((bytes[at + 2] ?? 0) << 16) | ((bytes[at + 3] ?? 0) << 24);
-}
-
-export function sameBytes(a: Uint8Array, from: number, b: Uint8Array, start: number, length: number): boolean {
-  for (let index = 0; index < length; index += 1) if (a[from + index] !== b[start + index]) return false;
-  return true;
-}
-
-/** The number that stands in a document as the type says, undefined where it is no number. */
-export function readNumber(bytes: Uint8Array, type: number, at: number): number | undefined {
-  if (type === INT32) return readInt32(bytes, at);
-  return type === DOUBLE ? readFloat64(bytes, at) : undefined;
-}
-
-const eight = new DataView(new ArrayBuffer(8));
-
-function readFloat64(bytes: Uint8Array, at: number): number {
-  eight.setInt32(0, readInt32(bytes, at), true);
-  eight.setInt32(4, readInt32(bytes, at + 4), true);
-  return eight.getFloat64(0, true);
-}
-
 /** The key of the value that stands in a document, undefined where it has none, or none is known here. */
 export function keyOfElement(bytes: Buffer, type: number, at: number): Key | undefined {
   switch (type) {
@@ -161,7 +138,7 @@ export function keyOfElement(bytes: Buffer, type: number, at: number): Key | und
     case INT32:
       return encodeKey(readNumber(bytes, type, at));
     case DATE:
-      return encodeKey(new Date(readInt32(bytes, at + 4) * 2 ** 32 + (readInt32(bytes, at) >>> 0)));
+      return encodeKey(new Date(readInt64(bytes, at)));
     case BOOLEAN:
       return encodeKey(bytes[at] === 1);
     case NULL:

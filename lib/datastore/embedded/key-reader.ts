@@ -1,5 +1,6 @@
 /** Takes the keys of a document out of its bytes: most that is inserted need not be decoded for them. */
-import { ARRAY, FieldFinder, keyOfElement, OBJECT } from "./elements.ts";
+import { ARRAY, OBJECT } from "./bson-bytes.ts";
+import { FieldFinder, keyOfElement } from "./elements.ts";
 import type { Key } from "./index-key.ts";
 import { NULL_KEY } from "./index-key.ts";
 import type { Column, Keys } from "./table.ts";

@@ -3,7 +3,8 @@
  * fields: what services do most. Such an update is understood once for all of its shape, and then changes the bytes of a
  * document without decoding it. Where it cannot be sure to do what the general way does, it leaves it to that.
  */
-import { ARRAY, ElementBuffer, FieldFinder, FIRST, readNumber, sameBytes } from "./elements.ts";
+import { ARRAY, FIRST, readNumber, sameBytes } from "./bson-bytes.ts";
+import { ElementBuffer, FieldFinder } from "./elements.ts";
 import type { Key } from "./index-key.ts";
 import { encodeKey, NULL_KEY } from "./index-key.ts";
 import type { Shape } from "./shapes.ts";

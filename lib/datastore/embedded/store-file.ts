@@ -6,7 +6,7 @@ import { failedPrecondition, LongshoreError } from "../../errors.ts";
 import { Connection } from "./connection.ts";
 import { lockDirectory } from "./lock.ts";
 
-const CACHE_KIB = 16 * 1024;
+const CACHE_KIB = 8 * 1024;
 /** Pages of 4 KiB after which a commit also moves the log into the file. */
 const CHECKPOINT_PAGES = 4_000;
 const KEPT_LOG_BYTES = 64 * 1024 * 1024;
