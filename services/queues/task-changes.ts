@@ -184,10 +184,14 @@ function changes(outcome: Outcome<Changed>): boolean {
   return "value" in outcome && outcome.value.before !== outcome.value.after;
 }
 
-/** Guarded by all that the decision was made on; null matches a field that is not there. */
+/**
+ * Guarded by all that the decision was made on: each change sets `updateTime`, but for that a task has got a successor. Null
+ * matches a field that is not there.
+ */
 function operation({ before, set, clear }: Plan): AnyBulkWriteOperation<Task> {
-  const stood = { _id: before._id, state: before.state, token: before.token ?? null, prior: before.prior ?? null };
-  // Another node may have numbered lines of its log meanwhile.
+  const { _id, state, updateTime, token = null, prior = null } = before;
+  const stood = { _id, state, updateTime, token, prior };
+  // Another node may have numbered lines of its log in the same millisecond.
   const filter = set.logged === undefined ? stood : { ...stood, logged: before.logged ?? null };
   const update: UpdateFilter<Task> = { $set: set };
   const gone = [...clear].filter((field) => before[field] !== undefined);
