@@ -148,7 +148,8 @@ function entryName({ name }: protobuf.MapField): string {
   return `${name.replace(/(?:^|_+)(.)/g, (_, letter: string) => letter.toUpperCase())}Entry`;
 }
 
-function isSynthetic({ fieldsArray }: protobuf.OneOf): boolean {
+/** Whether the oneof stands for a single `optional` field. */
+export function isSynthetic({ fieldsArray }: protobuf.OneOf): boolean {
   return fieldsArray.length === 1 && fieldsArray[0]!.options?.["proto3_optional"] === true;
 }
 

@@ -4,6 +4,7 @@ import type protobuf from "protobufjs";
 import { fileDescriptors } from "../../lib/protobuf/file-descriptors.ts";
 import { loadProto } from "../../lib/protobuf/proto-source.ts";
 import type { ErrorTemplate, GrpcBinding, MethodBinding } from "../../mixins/grpc.mixin.ts";
+import { unmarker } from "./optional-marks.ts";
 
 /** A message as actions see it: names as in the proto, 64-bit integers as text, enums by name, bytes as Buffer. */
 export type Message = Record<string, unknown>;
@@ -61,8 +62,13 @@ function define(method: protobuf.Method, service: string): MethodDefinition<Mess
 }
 
 function codec(type: protobuf.Type) {
+  const unmark = unmarker(type);
   return {
     serialize: (message: Message) => type.encode(type.fromObject(message)).finish() as Buffer,
-    deserialize: (bytes: Buffer): Message => type.toObject(type.decode(bytes), TO_OBJECT),
+    deserialize: (bytes: Buffer): Message => {
+      const message: Message = type.toObject(type.decode(bytes), TO_OBJECT);
+      unmark?.(message);
+      return message;
+    },
   };
 }

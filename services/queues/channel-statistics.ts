@@ -80,8 +80,8 @@ export class ChannelStatistics {
     return new ChannelStatistics(minutes, tasks, () => datastore.now());
   }
 
-  start(onError?: (error: unknown) => void): void {
-    if (onError) this.#onError = onError;
+  start(onError: (error: unknown) => void): void {
+    this.#onError = onError;
     this.#running = this.#run();
   }
 

@@ -101,7 +101,7 @@ export class Channels {
   }
 
   /** Keeps up with what other nodes set, should their hints be lost. */
-  start(listener?: ChannelListener): void {
+  start(listener: ChannelListener): void {
     this.#listener = listener;
     this.#running = this.#run();
   }

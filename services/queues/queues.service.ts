@@ -335,8 +335,8 @@ const queues: ServiceSchema<object, object, object, This> = {
       onError,
     });
     if (this.datastore.kind === "embedded") await this.reaper.recover();
-    this.channels.start();
-    this.statistics.start();
+    this.channels.start({ available: (channel) => this.dispatcher.hint(channel), onError });
+    this.statistics.start(onError);
     this.dispatcher.start();
     this.reaper.start();
     this.schedules.start();

@@ -47,8 +47,9 @@ interface Plan {
 /** A long input is not read to decide on a report. */
 export const DECISION_FIELDS = { input: 0 };
 const MAX_ROUNDS = 10;
-/** About 3 MB. */
+/** About 3 MB, and 5 MB of inputs. */
 const MAX_REMEMBERED = 5_000;
+const LONG_INPUT = 1_000;
 
 export class TaskChanges {
   readonly #tasks: Collection<Task>;
@@ -73,8 +74,9 @@ export class TaskChanges {
   /** Running tasks as they stand now: those just claimed, or renewed. */
   remember(tasks: Task[]): void {
     for (const task of tasks) {
-      const { input: _input, ...rest } = task;
-      this.#remembered.set(task._id, rest as Task);
+      // Copies cost more than short texts do.
+      const long = (task.input ?? "").length > LONG_INPUT;
+      this.#remembered.set(task._id, long ? { ...task, input: "" } : task);
     }
     // The first in the map are the oldest.
     for (const id of this.#remembered.keys()) {

@@ -386,6 +386,7 @@ export class TaskStore {
       counts.set(channel, (counts.get(channel) ?? 0) + 1);
       if (state === "READY") (priority > 0 ? again : ready).add(channel);
     }
+    this.#changes.remember(tasks.filter(({ state }) => state === "RUNNING"));
     for (const [channel, count] of counts) this.#listener.created(channel, count);
     // One of a priority comes before those that were read before it was made.
     for (const channel of again) this.reorder(channel);

@@ -1,3 +1,7 @@
+import { join } from "node:path";
+import type { ServiceError } from "@grpc/grpc-js";
+import { credentials, loadPackageDefinition } from "@grpc/grpc-js";
+import { loadSync } from "@grpc/proto-loader";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import { startNode } from "../node.ts";
 import type { Answer, TaskMessage } from "../queues-client.ts";
@@ -17,6 +21,28 @@ interface ChannelMessage {
     Activity
   >;
 }
+
+type Unary = (request: object, callback: (error: ServiceError | null, answer: Answer<ChannelMessage>) => void) => void;
+
+const PROTO = join(import.meta.dirname, "..", "..", "proto");
+const definition = loadSync("longshore/v1/queues.proto", {
+  keepCase: true,
+  longs: String,
+  defaults: true,
+  includeDirs: [PROTO],
+});
+const { Queues } = (
+  loadPackageDefinition(definition) as unknown as {
+    longshore: {
+      v1: {
+        Queues: new (
+          address: string,
+          channel: ReturnType<typeof credentials.createInsecure>,
+        ) => Record<"ConfigureChannel" | "QueryChannel", Unary> & { close(): void };
+      };
+    };
+  }
+).longshore.v1;
 
 const SUCCESS = 1;
 const FAILURE = 2;
@@ -284,6 +310,31 @@ onEveryTopology("channels of longshore.v1.Queues", (start) => {
     expect((await command(name, "pause")).body.Data.Status).toBe("PAUSED");
     expect((await command(name, "resume")).body.Data.Status).toBe("ACTIVE");
     expect((await configure(name, {})).status).toBe(200);
+  });
+
+  test("is the same over gRPC, where a limit that is not given is none and one of 0 is refused", async () => {
+    const name = fresh();
+    const client = new Queues(cluster.gateways[1].grpc, credentials.createInsecure());
+    const call = (method: "ConfigureChannel" | "QueryChannel", request: object) =>
+      new Promise<Answer<ChannelMessage>>((resolve, reject) => {
+        client[method](request, (error, answer) => (error ? reject(error) : resolve(answer)));
+      });
+    try {
+      const configured = await call("ConfigureChannel", { Channel: name, Settings: { Rate: 7 } });
+      const Settings = { Rate: "7", RateSeconds: "1", Fair: false };
+      expect(configured).toMatchObject({ State: "200", Data: { Name: name, Status: "ACTIVE", Settings } });
+      expect(Object.keys(configured.Data.Settings)).not.toContain("Concurrency");
+      const refused = await call("ConfigureChannel", { Channel: name, Settings: { Concurrency: 0 } });
+      expect(refused).toMatchObject({ State: "400", Message: expect.stringContaining("Settings.Concurrency: ") });
+      expect(await call("ConfigureChannel", { Channel: name })).toMatchObject({
+        State: "400",
+        Message: expect.stringContaining("Settings: must be given"),
+      });
+      const queried = await call("QueryChannel", { Channel: name });
+      expect(queried.Data).toMatchObject({ Settings, Statistics: { Ready: "0", LastDay: { Created: "0" } } });
+    } finally {
+      client.close();
+    }
   });
 
   test("operators call the same as actions", async () => {

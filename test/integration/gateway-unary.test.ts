@@ -148,6 +148,7 @@ test("a message goes through unchanged: 64-bit integers, maps, optional, oneof, 
   const { message } = await client.unary("Echo", order);
   expect(message).toMatchObject(order);
   expect(seen.params).toMatchObject(order);
+  expect(seen.params).not.toHaveProperty("_note");
   const { message: empty } = await client.unary("Echo", {});
   expect(empty).not.toHaveProperty("note");
   expect(empty).toMatchObject({ ID: "0", counts: {}, size: "SMALL", at: null });

@@ -114,7 +114,9 @@ function onStore(open: () => Promise<Datastore>): void {
   test("stores what is left when it stops", async () => {
     const name = fresh();
     const statistics = await ChannelStatistics.open(datastore);
-    statistics.start();
+    statistics.start((error) => {
+      throw error;
+    });
     statistics.created(name, 4);
     await statistics.stop();
     const next = await ChannelStatistics.open(datastore);
