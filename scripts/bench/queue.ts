@@ -35,8 +35,8 @@ export async function run(names: string[]): Promise<void> {
   }
   const parts = new Set((names.length > 0 ? names : Object.keys(PARTS)) as (keyof typeof PARTS)[]);
   const servers = new Run();
+  const systems = new Systems(servers);
   try {
-    const systems = new Systems(servers);
     await systems.prepare(parts);
     const figures: Figure[] = [];
     for (const measure of new Set([...parts].map((part) => PARTS[part]))) {
@@ -48,6 +48,7 @@ export async function run(names: string[]): Promise<void> {
     console.error(error.message);
     process.exitCode = 1;
   } finally {
+    await systems.stop();
     await servers.stop();
   }
 }

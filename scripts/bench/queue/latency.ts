@@ -10,8 +10,8 @@ import type { Figure } from "./verdict.ts";
 const MODES: Mode[] = ["unary", "stream", "batch"];
 /** 10 ms between two tasks: the one before is over. */
 const IDLE = { perSecond: 100, tasks: 500 };
-const LIGHT = { perSecond: 500, tasks: 2_500 };
-const HALF_SECONDS = 5;
+const LIGHT = { perSecond: 500, tasks: 1_500 };
+const HALF_SECONDS = 3;
 /** To find what the system can. */
 const FULL_TASKS = 10_000;
 
