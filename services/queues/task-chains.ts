@@ -65,8 +65,9 @@ export class TaskChains {
     while (predecessor.prior) {
       const from = predecessor;
       const { before, after } = await this.#changes.change(from.prior ?? 0, (task, now) => follow(task, from, now));
-      if (after.state !== "CANCEL") break;
-      if (before !== after) cancelled.push(after);
+      // Who cancelled it before carries on from there.
+      if (before === after || after.state !== "CANCEL") break;
+      cancelled.push(after);
       predecessor = after;
     }
     return cancelled;

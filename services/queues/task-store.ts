@@ -326,16 +326,19 @@ export class TaskStore {
       for (;;) {
         if (signal.aborted) return count;
         const tasks = await this.#tasks.find({ channel, state, createTime } as Filter<Task>, options).toArray();
-        const purged = tasks.map(({ _id }) =>
-          this.change(_id, (task, now) =>
-            isWaiting(task.state) ? cancel(task, "purged from its channel", now) : null,
-          ),
-        );
-        count += (await Promise.all(purged)).filter((changed) => changed.before !== changed.after).length;
+        const purged = await Promise.all(tasks.map(({ _id }) => this.#purge(_id)));
+        count += purged.reduce((sum, cancelled) => sum + cancelled, 0);
         if (tasks.length < SWEEP_BATCH) break;
       }
     }
     return count;
+  }
+
+  async #purge(id: number): Promise<number> {
+    const { before, after } = await this.#changes.change(id, (task, now) =>
+      isWaiting(task.state) ? cancel(task, "purged from its channel", now) : null,
+    );
+    return before === after ? 0 : 1 + (await this.#chains.settleSuccessor(after)).length;
   }
 
   /** RUNNING tasks that went out on a receive stream, in pages by ID. */
