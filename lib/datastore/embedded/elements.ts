@@ -23,6 +23,8 @@ import { serialize } from "./documents.ts";
 import type { Key } from "./index-key.ts";
 import { encodeKey, NULL_KEY } from "./index-key.ts";
 
+/** Bytes that are copied faster one by one than by a view of them. */
+const SHORT = 48;
 const BUCKETS = 64;
 const MISSING = -1;
 
@@ -170,7 +172,8 @@ export class ElementBuffer {
 
   /** Adds a part of other bytes. */
   copy(bytes: Uint8Array, start: number, end: number): void {
-    if (end > start) this.bytes.set(bytes.subarray(start, end), this.length);
+    if (end - start > SHORT) this.bytes.set(bytes.subarray(start, end), this.length);
+    else for (let at = start; at < end; at += 1) this.bytes[this.length + at - start] = bytes[at] ?? 0;
     this.length += end - start;
   }
 

@@ -27,6 +27,12 @@ export interface Narrowed {
 /** The column that holds the keys of a path, or undefined where there is none that may be relied on. */
 export type ColumnOf = (path: string) => string | undefined;
 
+/**
+ * Bare parameters SQLite compares with limits and with the conditions of partial indexes as it plans, and then plans anew
+ * for each value that is bound to them.
+ */
+export const VALUE = "+?";
+
 /** SQLite allows 32,766 parameters; a longer list is left to mingo. */
 const MAX_LIST = 16_384;
 
@@ -117,7 +123,7 @@ function narrowEquality(
 ): boolean {
   const key = encodeKey(value);
   if (key === undefined) return false;
-  narrowed.terms.push(`${column} ${operator === "$eq" ? "=" : "<>"} ?`);
+  narrowed.terms.push(`${column} ${operator === "$eq" ? "=" : "<>"} ${VALUE}`);
   narrowed.parameters.push(key);
   if (operator === "$eq") narrowed.facts.push({ path, operator, value });
   return true;
@@ -185,7 +191,7 @@ function addRange(narrowed: Narrowed, column: string, { lower, upper, bracket }:
   if (!bracket) return;
   for (const bound of [lower, upper]) {
     if (!bound) continue;
-    narrowed.terms.push(`${column} ${bound.comparison} ?`);
+    narrowed.terms.push(`${column} ${bound.comparison} ${VALUE}`);
     narrowed.parameters.push(bound.key);
   }
   if (!lower) narrowed.terms.push(`${column} ${bracket[0]}`);

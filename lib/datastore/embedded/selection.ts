@@ -7,7 +7,7 @@ import { quoteName } from "./connection.ts";
 import { deserialize } from "./documents.ts";
 import type { Key } from "./index-key.ts";
 import { compileFilter } from "./matching.ts";
-import { narrow, orderBy } from "./narrowing.ts";
+import { narrow, orderBy, VALUE } from "./narrowing.ts";
 import { implies } from "./partial-index.ts";
 import type { Table } from "./table.ts";
 import { indexName, tableName } from "./table.ts";
@@ -107,7 +107,10 @@ export class Selection {
       return [`SELECT ${columns} ${this.#from}${order}`, this.#parameters];
     }
     const limit = this.#limit === Infinity ? -1 : this.#limit;
-    return [`SELECT ${columns} ${this.#from}${order} LIMIT ? OFFSET ?`, [...this.#parameters, limit, this.#skip]];
+    return [
+      `SELECT ${columns} ${this.#from}${order} LIMIT ${VALUE} OFFSET ${VALUE}`,
+      [...this.#parameters, limit, this.#skip],
+    ];
   }
 
   *#matching(connection: Connection, sql: string, parameters: Key[]): Generator<Found | undefined, void, undefined> {
