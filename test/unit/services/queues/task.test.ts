@@ -8,10 +8,15 @@ import {
   follow,
   giveBack,
   isEnded,
+  lapse,
+  leaseEnd,
   lose,
+  miss,
   promote,
   publicState,
+  redrive,
   report,
+  retryDelay,
 } from "../../../../services/queues/task.ts";
 
 const now = new Date("2026-01-02T03:04:05.678Z");
@@ -165,6 +170,87 @@ describe("a lost task", () => {
   });
 });
 
+describe("the wait before a retry", () => {
+  const policy = { initialMs: 1_000, multiplier: 3, maxMs: 5_000 };
+
+  test("grows by the multiplier up to the cap, and is a random part of that", () => {
+    expect([0, 1, 2, 3].map((retries) => retryDelay(policy, retries, () => 1))).toEqual([1_000, 3_000, 5_000, 5_000]);
+    expect(retryDelay(policy, 2, () => 0)).toBe(0);
+    expect(retryDelay(policy, 1_000, () => 0.5)).toBe(2_500);
+  });
+
+  test("is exactly what was listed, the last for all that follow", () => {
+    const listed = { ...policy, delaysMs: [0, 7_000] };
+    expect([0, 1, 2, 9].map((retries) => retryDelay(listed, retries, () => 0.3))).toEqual([0, 7_000, 7_000, 7_000]);
+  });
+
+  test("does not come after a failure that is called hopeless", () => {
+    const task = running({ retryMax: 5 });
+    const said: Report = { state: "FAILURE", output: "never", nonRetryable: true };
+    expect(apply(task, report(task, said, now))).toMatchObject({ state: "FAILURE", retries: 0, endTime: now });
+  });
+});
+
+describe("an attempt with a longest time", () => {
+  const task = running({ maxRunMs: 10_000, startTime: later(-9_000), retryMax: 1 });
+
+  test("has no lease beyond it, however often it is renewed", () => {
+    expect(leaseEnd(task, now)).toEqual(later(1_000));
+    const renewed = apply(task, report(task, { state: "RUNNING", output: "" }, now));
+    expect(renewed.leaseUntil).toEqual(later(1_000));
+    expect(leaseEnd({ ...task, maxRunMs: undefined }, now)).toEqual(later(60_000));
+  });
+
+  test("fails after it and is tried again, while one whose lease ran out before is lost", () => {
+    const over = { ...task, leaseUntil: later(1_000) };
+    expect(lapse(over, 5, later(1_000))).toBeNull();
+    const failed = lapse(over, 5, later(1_001));
+    expect(failed).toMatchObject({ taken: true });
+    const output = "the attempt took longer than 10 seconds (MaxRunSeconds)";
+    expect(apply(over, failed)).toMatchObject({ state: "DELAYED", retries: 1, losses: 0, output });
+    const vanished = { ...task, leaseUntil: later(500) };
+    expect(apply(vanished, lapse(vanished, 5, later(600)))).toMatchObject({ state: "READY", retries: 0, losses: 1 });
+  });
+});
+
+describe("a deadline", () => {
+  test("ends a task in any state that is not an end, once it has passed", () => {
+    for (const state of ["READY", "DELAYED", "CHAINED", "RUNNING"] as const) {
+      const task = make({}, { state, deadline: later(5), availableAt: later(9) });
+      expect(miss(task, later(4))).toBeNull();
+      const missed = apply(task, miss(task, later(5)));
+      expect(missed).toMatchObject({ state: "FAILURE", endTime: later(5) });
+      expect(missed.output).toBe(`the task had not ended by its deadline, ${later(5).toISOString()}`);
+      expect(missed).not.toHaveProperty("deadline");
+      expect(missed).not.toHaveProperty("availableAt");
+    }
+  });
+
+  test("is nothing to a task that has ended, or has none", () => {
+    expect(miss(make({}, { state: "SUCCESS", deadline: now }), later(1))).toBeNull();
+    expect(miss(make(), later(1))).toBeNull();
+  });
+});
+
+describe("a redrive", () => {
+  test("makes a failed task as good as new, and keeps its number of attempts, by which reports are told apart", () => {
+    const failed = make({}, { state: "FAILURE", retries: 3, losses: 2, attempts: 4, output: "no", endTime: now });
+    const again = apply({ ...failed, expireAt: later(9), progress: 5 }, redrive(failed, later(7)));
+    expect(again).toMatchObject({ state: "READY", readyAt: later(7), retries: 0, losses: 0, attempts: 4, output: "" });
+    for (const field of ["endTime", "expireAt", "progress"]) expect(again).not.toHaveProperty(field);
+  });
+
+  test("is refused for a task that has not failed", () => {
+    for (const [state, name] of [
+      ["CHAINED", "WAITING"],
+      ["RUNNING", "PROCEEDING"],
+      ["CANCEL", "CANCEL"],
+    ] as const) {
+      expect(() => redrive(make({}, { state }), now)).toThrow(`task 7 has not failed: its state is ${name}`);
+    }
+  });
+});
+
 describe("a chained task", () => {
   const chained = make({ next: 3 }, { _id: 8 });
 
@@ -181,6 +267,15 @@ describe("a chained task", () => {
       state: "CANCEL",
       output: "task 3, which comes before it, ended FAILURE",
     });
+  });
+
+  test("with a time of its own waits on for that, unless it has passed", () => {
+    const first = make({}, { _id: 3, state: "SUCCESS", output: "42" });
+    const timed = make({ next: 3, delayMs: 10 });
+    expect(apply(timed, follow(timed, first, later(9)))).toMatchObject({ state: "DELAYED", availableAt: later(10) });
+    const due = apply(timed, follow(timed, first, later(10)));
+    expect(due).toMatchObject({ state: "READY", input: "42" });
+    expect(due).not.toHaveProperty("availableAt");
   });
 
   test("is settled only once", () => {
