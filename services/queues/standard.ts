@@ -15,7 +15,7 @@ import type { Params, StandardContext } from "./wire.ts";
 import { done, readID, readMessage, readReport, readTask, readText, readUint64, workerOf, writeTask } from "./wire.ts";
 
 /** A gRPC receiver asks again after this; its stream stays. */
-const STREAM_WAIT_MS = 20_000;
+const STREAM_WAIT_MS = 60_000;
 
 type This = Service & QueuesService;
 
