@@ -97,6 +97,7 @@ export interface ErrorView {
 
 interface ErrorLike {
   type?: unknown;
+  code?: unknown;
   name?: unknown;
   message?: unknown;
   data?: unknown;
@@ -108,7 +109,8 @@ interface ErrorLike {
  */
 export function viewError(thrown: unknown): ErrorView {
   const error = (thrown ?? {}) as ErrorLike;
-  const rawType = typeof error.type === "string" ? error.type : "";
+  // The client of NATS has its types in `code`.
+  const rawType = [error.type, error.code].find((type) => typeof type === "string") ?? "";
   const known = rawType in CODES ? (rawType as ErrorType) : FOREIGN_TYPES[rawType];
   if (error.name === "AbortError") return view("CANCELLED", "the call was cancelled");
   if (!known) return view("INTERNAL", "internal error");
@@ -123,6 +125,7 @@ const FOREIGN_MESSAGES: Record<string, string> = {
   NODE_DISCONNECTED: "the node that served the call went away",
   REQUEST_TIMEOUT: "the call took longer than its deadline",
   REQUEST_SKIPPED: "the call's deadline passed before it started",
+  MAX_PAYLOAD_EXCEEDED: "the message is larger than what goes between nodes",
 };
 
 function view(type: ErrorType, message: string, data: ErrorData = {}): ErrorView {
