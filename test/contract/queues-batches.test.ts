@@ -1,5 +1,7 @@
 /** Many tasks a call: created, received and reported in batches, and created on a stream. */
+import { randomBytes } from "node:crypto";
 import { once } from "node:events";
+import { status } from "@grpc/grpc-js";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import type { Answer, TaskMessage } from "../queues-client.ts";
 import { QueuesClient, rest } from "../queues-client.ts";
@@ -217,5 +219,18 @@ onEveryTopology("batches of longshore.v1.Queues", (start) => {
     // What is answered is bounded, so it takes several receives.
     const tasks = await receiveAll(Channel, 6);
     expect(tasks.every((task) => task.Input === Input)).toBe(true);
+  });
+
+  test("a batch that is too large for the way between nodes says so, and is stored whole where there is no such way", async () => {
+    const Channel = fresh();
+    // Random, for what is sent is compressed.
+    const Tasks = many(7, () => ({ Channel, Input: randomBytes(384 * 1024).toString("base64") }));
+    const created = create(Tasks);
+    if (cluster.nodes.length === 1) {
+      expect((await created).Data.map(({ State }) => State)).toEqual(many(7, () => "200"));
+    } else {
+      const details = "the message is larger than what goes between nodes";
+      await expect(created).rejects.toMatchObject({ code: status.RESOURCE_EXHAUSTED, details });
+    }
   });
 });
