@@ -1,0 +1,45 @@
+/** A worker process for the tests: holds what it receives until it is told to report, or dies of a task that says so. */
+import { createInterface } from "node:readline";
+import type { Answer, ReceivedMessage } from "../queues-client.ts";
+import { QueuesClient } from "../queues-client.ts";
+
+export interface WorkerSettings {
+  address: string;
+  name: string;
+  channel: string;
+  credits: number;
+  leaseSeconds: number;
+  /** Reports only when a line comes in, and then prints the answers' states. */
+  holds: boolean;
+}
+
+const SUCCESS = 1;
+
+const { address, name, channel, credits, leaseSeconds, holds } = JSON.parse(process.argv[2] ?? "") as WorkerSettings;
+const client = new QueuesClient(address);
+const metadata = { "x-worker-id": name };
+const receive = client.receive(metadata);
+const reports = client.reports(metadata);
+const held: string[] = [];
+const states: string[] = [];
+const credit = { Channel: channel, LeaseSeconds: leaseSeconds };
+
+function report(ID: string): void {
+  reports.write({ ID, State: SUCCESS, Output: name });
+}
+
+receive.on("error", () => undefined);
+receive.on("data", ({ Tasks: { ID, Input } }: ReceivedMessage) => {
+  if (Input === "poison") process.kill(process.pid, "SIGKILL");
+  held.push(ID);
+  if (!holds) report(ID);
+  else if (held.length === credits) console.log("full");
+});
+reports.on("error", () => undefined);
+reports.on("data", ({ State }: Answer<string>) => {
+  states.push(State);
+  if (!holds) receive.write(credit);
+  else if (states.length === held.length) console.log(JSON.stringify(states));
+});
+createInterface({ input: process.stdin }).once("line", () => held.forEach(report));
+for (let left = credits; left > 0; left -= 1) receive.write(credit);
