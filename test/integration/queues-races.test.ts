@@ -15,7 +15,7 @@ import { ownDatabase } from "../topologies.ts";
 
 const MAX_LOST = 3;
 const LEASE_MS = 150;
-const BATCH = 100;
+const BATCH = amount(100, 500);
 /** Of each kind of report that comes twice. */
 const TWICE = 340;
 
