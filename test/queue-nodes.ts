@@ -43,6 +43,7 @@ export async function openQueueNodes({ datastores, maxLost, onChanged }: QueueNo
         changed: (changes) => changes.forEach((changed) => onChanged?.(changed)),
         available,
         ended: () => undefined,
+        due: () => undefined,
         stopped: () => undefined,
         failed: fail,
       },

@@ -80,6 +80,7 @@ export function batchStream(method: ServedMethod, scope: GatewayScope): handleBi
       schedule();
       try {
         const { items } = (await rpc.invoke(method.action, { items: requests }, {})) as { items: Message[] };
+        if (items.length !== requests.length) throw new Error(`${method.action} left requests without an answer`);
         batch.answers = items;
       } catch (error) {
         const refusals = requests.map((request) => refusalOf(error, method.errors, rpc.requestId, request));

@@ -310,6 +310,7 @@ const queues: ServiceSchema<object, object, object, This> = {
       changed: (changes) => this.statistics.changed(changes),
       available: (channels, again) => this.broadcast("queues.available", { channels, again }),
       ended: (tasks) => this.broadcast("queues.ended", { tasks: tasks.map(tellEnded) } satisfies TasksEnded),
+      due: (at) => this.reaper?.expect(at),
       stopped: (tasks) => this.tellStopped(tasks),
       failed: onError,
     };

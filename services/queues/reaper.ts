@@ -2,11 +2,18 @@
  * What time does to tasks: delayed ones become ready, leases run out, chains whose node died are settled. Every node
  * that runs `queues` does this; all of it is safe to do twice.
  */
-import { setTimeout as sleep } from "node:timers/promises";
+import type { Decide } from "./task-changes.ts";
 import type { TaskStore } from "./task-store.ts";
+import type { Task } from "./task.ts";
 import { lapse, lose, miss, promote } from "./task.ts";
 
+/** What a task waits for. */
+type DueField = "availableAt" | "leaseUntil" | "deadline";
+
+/** How long what another node made may wait to be seen. */
 const INTERVAL_MS = 1_000;
+/** Between two rounds, however much is due. */
+const SHORTEST_MS = 20;
 const CHAINS_EVERY_MS = 5 * 60_000;
 const BATCH = 500;
 
@@ -15,6 +22,9 @@ export class Reaper {
   readonly #maxLost: number;
   readonly #onError: (error: unknown) => void;
   readonly #stop = new AbortController();
+  /** The earliest time at which something is known to be due, in milliseconds. */
+  #dueAt = Infinity;
+  #wake: (() => void) | undefined;
   #running: Promise<void> = Promise.resolve();
 
   constructor(store: TaskStore, maxLost: number, onError: (error: unknown) => void) {
@@ -45,8 +55,16 @@ export class Reaper {
     }
   }
 
+  /** Something will be due then. */
+  expect(at: Date): void {
+    if (at.getTime() >= this.#dueAt) return;
+    this.#dueAt = at.getTime();
+    this.#wake?.();
+  }
+
   async stop(): Promise<void> {
     this.#stop.abort();
+    this.#wake?.();
     await this.#running;
   }
 
@@ -55,7 +73,7 @@ export class Reaper {
     let chainsAt = 0;
     while (!signal.aborted) {
       try {
-        const more = [await this.#promoteDue(), await this.#expireLeases(), await this.#missDeadlines()].includes(true);
+        const more = await this.#round();
         if (Date.now() >= chainsAt) {
           chainsAt = Date.now() + CHAINS_EVERY_MS * (0.75 + Math.random() / 2);
           await this.#store.settleChains(signal);
@@ -64,28 +82,52 @@ export class Reaper {
       } catch (error) {
         this.#onError(error);
       }
-      await sleep(INTERVAL_MS * (0.75 + Math.random() / 2), undefined, { signal, ref: false }).catch(() => undefined);
+      await this.#sleep(INTERVAL_MS * (0.75 + Math.random() / 2));
     }
   }
 
-  /** True where a full batch was due: more may be. */
-  async #promoteDue(): Promise<boolean> {
-    const due = await this.#store.due(BATCH);
-    await Promise.all(due.map((task) => this.#store.change(task._id, promote)));
+  /** Sleeps so long, or until something is due, but not less than a little. */
+  async #sleep(most: number): Promise<void> {
+    const begun = performance.now();
+    while (!this.#stop.signal.aborted) {
+      const dueIn = Math.max(begun + SHORTEST_MS - performance.now(), this.#dueAt - this.#store.now().getTime());
+      const left = Math.min(begun + most - performance.now(), dueIn);
+      if (left <= 0) return;
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, Math.ceil(left)).unref();
+        this.#wake = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      });
+    }
+  }
+
+  /** Does what is due, and looks ahead for what will be; true where more may be due. */
+  async #round(): Promise<boolean> {
+    const now = this.#store.now();
+    const ahead = new Date(now.getTime() + 2 * INTERVAL_MS);
+    this.#dueAt = Infinity;
+    const [delayed, running, open] = await Promise.all([
+      this.#store.due(ahead, BATCH),
+      this.#store.expired(ahead, BATCH),
+      this.#store.overdue(ahead, BATCH),
+    ]);
+    const more = await Promise.all([
+      this.#changeDue(delayed, "availableAt", now, promote),
+      this.#changeDue(running, "leaseUntil", now, (task, at) => lapse(task, this.#maxLost, at)),
+      this.#changeDue(open, "deadline", now, miss),
+    ]);
+    return more.includes(true);
+  }
+
+  /** Changes the first of these, whose time has come; true where that is all that were read. */
+  async #changeDue(found: Task[], field: DueField, now: Date, decide: Decide): Promise<boolean> {
+    const timeOf = (task: Task) => task[field] ?? now;
+    const due = found.filter((task) => timeOf(task) < now);
+    const next = found[due.length];
+    if (next) this.expect(timeOf(next));
+    await Promise.all(due.map(({ _id }) => this.#store.change(_id, decide)));
     return due.length === BATCH;
-  }
-
-  async #expireLeases(): Promise<boolean> {
-    const expired = await this.#store.expired(BATCH);
-    await Promise.all(
-      expired.map(({ _id }) => this.#store.change(_id, (task, now) => lapse(task, this.#maxLost, now))),
-    );
-    return expired.length === BATCH;
-  }
-
-  async #missDeadlines(): Promise<boolean> {
-    const overdue = await this.#store.overdue(BATCH);
-    await Promise.all(overdue.map((task) => this.#store.change(task._id, miss)));
-    return overdue.length === BATCH;
   }
 }

@@ -125,10 +125,10 @@ export const taskActions = {
       if (id === "0") {
         const filter = readDeadLetterFilter(Channel, Filter ?? {});
         refuseInternal(this, "Channel", filter.channel ?? "");
-        return done({ Data: String(await this.tasks.redriveAll(filter, signalOf(ctx))) });
+        return done({ Data: String(await this.tasks.sweeps.redriveAll(filter, signalOf(ctx))) });
       }
       if (readText("Channel", Channel) !== "") throw invalidArgument("Channel", "must not be given together with ID");
-      await this.tasks.redrive(readID(id), refuseOurs);
+      await this.tasks.sweeps.redrive(readID(id), refuseOurs);
       return done({ Data: "1" });
     },
   },
@@ -140,7 +140,7 @@ export const taskActions = {
       const channel = readText("Channel", ctx.params.Channel);
       checkChannel("Channel", channel);
       refuseInternal(this, "Channel", channel);
-      return done({ Data: String(await this.tasks.purge(channel, signalOf(ctx))) });
+      return done({ Data: String(await this.tasks.sweeps.purge(channel, signalOf(ctx))) });
     },
   },
 } satisfies Record<string, ActionSchema<This>>;

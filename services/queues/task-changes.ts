@@ -174,7 +174,8 @@ function apply(plan: Plan, { set, clear, taken = false }: Transition): void {
   const after: Task = { ...plan.after, ...set };
   for (const field of Object.keys(set)) plan.clear.delete(field as keyof Task);
   for (const field of clear) {
-    Reflect.deleteProperty(after, field);
+    // To delete it would make the object a slow one.
+    if (after[field] !== undefined) Object.assign(after, { [field]: undefined });
     Reflect.deleteProperty(plan.set, field);
     plan.clear.add(field);
   }

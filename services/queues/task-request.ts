@@ -132,7 +132,7 @@ export function checkTags(field: string, tags: Record<string, string>): void {
   if (entries.length > MAX_TAGS)
     throw invalidArgument(field, `must be at most ${MAX_TAGS} tags, not ${entries.length}`);
   for (const [name, value] of entries) {
-    if (!TAG_NAME.test(name)) {
+    if (!TAG_NAME.test(name) || name === "__proto__") {
       const shown = name.length > 64 ? `${name.slice(0, 64)}…` : name;
       throw invalidArgument(field, `the name ${JSON.stringify(shown)} must be 1 to 64 of [0-9A-Za-z._-]`);
     }

@@ -16,16 +16,14 @@ import { TaskIds } from "./task-ids.ts";
 import { TASK_INDEXES } from "./task-indexes.ts";
 import type { LogLine } from "./task-logs.ts";
 import { TaskLogs } from "./task-logs.ts";
-import type { TaskFilter } from "./task-queries.ts";
 import { TaskQueries } from "./task-queries.ts";
 import type { TaskRequest } from "./task-request.ts";
 import { checkPredecessor, newTask, sameRequest } from "./task-request.ts";
 import { MAX_ANSWER_BYTES, takeWithin } from "./task-size.ts";
+import { TaskSweeps } from "./task-sweeps.ts";
 import { TaskTags } from "./task-tags.ts";
-import type { Report, Task, TaskState } from "./task.ts";
-import { cancel, isEnded, redrive, report } from "./task.ts";
-
-const WAITING_STATES: TaskState[] = ["READY", "DELAYED", "CHAINED"];
+import type { Report, Task } from "./task.ts";
+import { isEnded, report, WAITING_STATES } from "./task.ts";
 
 /** Told after the commit, in groups. */
 export interface TaskListener {
@@ -34,6 +32,8 @@ export interface TaskListener {
   /** Tasks can be claimed; `again`: some of them come before others that could be before. */
   available(channels: string[], again: boolean): void;
   ended(tasks: Task[]): void;
+  /** A task has to be looked at then. */
+  due(at: Date): void;
   /** Running tasks were taken from their workers, which want to know. */
   stopped(tasks: Task[]): void;
   failed(error: unknown): void;
@@ -52,8 +52,6 @@ export interface TaskStoreOptions {
 /** IDs tell the order only of what one node made. */
 const NEWEST_FIRST = { createTime: -1, _id: -1 } as const;
 const DAY_MS = 86_400_000;
-/** Tasks that a purge or a redrive changes at once. */
-const SWEEP_BATCH = 500;
 /** Tasks of a label that are read at once. */
 const LIST_LIMIT = 100;
 /** Tasks read at once, of up to 1 MiB each. */
@@ -64,6 +62,7 @@ const overflow = () =>
 
 export class TaskStore {
   readonly queries: TaskQueries;
+  readonly sweeps: TaskSweeps;
   readonly #tasks: Collection<Task>;
   readonly #logs: TaskLogs;
   readonly #tags: TaskTags;
@@ -104,6 +103,7 @@ export class TaskStore {
     this.#chains = new TaskChains(tasks, this.#changes);
     this.#turns = new OwnerTurns(tasks);
     this.queries = new TaskQueries(tasks, tags);
+    this.sweeps = new TaskSweeps(tasks, this.#changes, this.#chains, this.queries, this.#now);
   }
 
   static async open(options: TaskStoreOptions): Promise<TaskStore> {
@@ -293,75 +293,27 @@ export class TaskStore {
     return [after, ...(await this.#chains.settleSuccessor(after))];
   }
 
-  /** Makes a task that failed wait again; `check` may refuse it. */
-  async redrive(id: number, check: (task: Task) => void): Promise<void> {
-    await this.#changes.change(id, (task, now) => {
-      check(task);
-      return redrive(task, now);
-    });
-  }
-
-  /** The same with all that the filter names and that had failed when it began; answers how many. */
-  async redriveAll(filter: TaskFilter, signal: AbortSignal): Promise<number> {
-    const before = filter.endedBefore ?? new Date(this.#now().getTime() + 1);
-    let count = 0;
-    let after: Parameters<TaskQueries["failed"]>[2];
-    do {
-      const { tasks, next } = await this.queries.failed({ ...filter, endedBefore: before }, SWEEP_BATCH, after);
-      const redriven = tasks.map(({ _id }) =>
-        this.#changes.change(_id, (task, now) => (task.state === "FAILURE" ? redrive(task, now) : null)),
-      );
-      count += (await Promise.all(redriven)).filter((changed) => changed.before !== changed.after).length;
-      after = next;
-    } while (after && !signal.aborted);
-    return count;
-  }
-
-  /** Cancels all that waits in a channel and was made before this began, and what follows it; answers how many. */
-  async purge(channel: string, signal: AbortSignal): Promise<number> {
-    const createTime = { $lte: this.#now() };
-    let count = 0;
-    for (const state of WAITING_STATES) {
-      const options = { limit: SWEEP_BATCH, projection: DECISION_FIELDS };
-      for (;;) {
-        if (signal.aborted) return count;
-        const tasks = await this.#tasks.find({ channel, state, createTime } as Filter<Task>, options).toArray();
-        const purged = await Promise.all(tasks.map(({ _id }) => this.#purge(_id)));
-        count += purged.reduce((sum, cancelled) => sum + cancelled, 0);
-        if (tasks.length < SWEEP_BATCH) break;
-      }
-    }
-    return count;
-  }
-
-  async #purge(id: number): Promise<number> {
-    const { before, after } = await this.#changes.change(id, (task, now) =>
-      isWaiting(task.state) ? cancel(task, "purged from its channel", now) : null,
-    );
-    return before === after ? 0 : 1 + (await this.#chains.settleSuccessor(after)).length;
-  }
-
   /** RUNNING tasks that went out on a receive stream, in pages by ID. */
   async heldBy(stream: string, afterId: number, limit: number): Promise<Task[]> {
     const options = { sort: { _id: 1 }, limit, projection: DECISION_FIELDS } as const;
     return this.#tasks.find({ stream, _id: { $gt: afterId } }, options).toArray();
   }
 
-  /** DELAYED tasks that are due, the longest first. */
-  async due(limit: number): Promise<Task[]> {
-    const filter: Filter<Task> = { state: "DELAYED", availableAt: { $lte: this.#now() } };
+  /** DELAYED tasks that are due at that time, the longest first. */
+  due(at: Date, limit: number): Promise<Task[]> {
+    const filter: Filter<Task> = { state: "DELAYED", availableAt: { $lte: at } };
     return this.#tasks.find(filter, { sort: { availableAt: 1 }, limit, projection: DECISION_FIELDS }).toArray();
   }
 
   /** Tasks that have not ended by their deadline, the latest first. */
-  async overdue(limit: number): Promise<Task[]> {
-    const filter: Filter<Task> = { deadline: { $lte: this.#now() } };
+  overdue(at: Date, limit: number): Promise<Task[]> {
+    const filter: Filter<Task> = { deadline: { $lte: at } };
     return this.#tasks.find(filter, { sort: { deadline: 1 }, limit, projection: DECISION_FIELDS }).toArray();
   }
 
   /** RUNNING tasks whose lease has run out, the longest first. */
-  async expired(limit: number): Promise<Task[]> {
-    const filter: Filter<Task> = { state: "RUNNING", leaseUntil: { $lt: this.#now() } };
+  expired(at: Date, limit: number): Promise<Task[]> {
+    const filter: Filter<Task> = { state: "RUNNING", leaseUntil: { $lt: at } };
     return this.#tasks.find(filter, { sort: { leaseUntil: 1 }, limit, projection: DECISION_FIELDS }).toArray();
   }
 
@@ -385,8 +337,10 @@ export class TaskStore {
     const counts = new Map<string, number>();
     const ready = new Set<string>();
     const again = new Set<string>();
-    for (const { channel, state, priority } of tasks) {
+    for (const { channel, state, priority, availableAt, deadline } of tasks) {
       counts.set(channel, (counts.get(channel) ?? 0) + 1);
+      if (availableAt && state === "DELAYED") this.#listener.due(availableAt);
+      if (deadline) this.#listener.due(deadline);
       if (state === "READY") (priority > 0 ? again : ready).add(channel);
     }
     this.#changes.remember(tasks.filter(({ state }) => state === "RUNNING"));
@@ -405,6 +359,7 @@ export class TaskStore {
     for (const { before, after, taken } of changed) {
       const over = isEnded(after.state);
       const free = before.state === "RUNNING" && after.state !== "RUNNING";
+      if (after.state === "DELAYED" && after.availableAt) this.#listener.due(after.availableAt);
       if (after.state === "READY") channels.add(after.channel);
       else if (free && this.#channels.get(after.channel)?.settings.concurrency) channels.add(after.channel);
       if (over) ended.push(after);
@@ -428,10 +383,6 @@ function isPlain(channel: Channel | undefined): boolean {
 
 function isLimited({ settings }: Channel): boolean {
   return settings.concurrency !== undefined || settings.rate !== undefined;
-}
-
-function isWaiting(state: TaskState): boolean {
-  return WAITING_STATES.includes(state);
 }
 
 function runNumber(key: string, hash: string): number {

@@ -91,6 +91,8 @@ export interface RetryPolicy {
   delaysMs?: number[];
 }
 
+export const WAITING_STATES: readonly WaitingState[] = ["READY", "DELAYED", "CHAINED"];
+
 /** A change of one task: fields to set and fields to remove. */
 export interface Transition {
   set: Partial<Task>;

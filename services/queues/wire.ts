@@ -110,8 +110,8 @@ function readRetryPolicy(value: unknown): RetryPolicy {
 
 /** Tags by name. */
 export function readTags(field: string, value: unknown): Record<string, string> {
-  const tags: Record<string, string> = {};
-  for (const [name, text] of Object.entries(readMessage(field, value))) tags[name] = readText(`${field}.${name}`, text);
+  const entries = Object.entries(readMessage(field, value));
+  const tags = Object.fromEntries(entries.map(([name, text]) => [name, readText(`${field}.${name}`, text)]));
   checkTags(field, tags);
   return tags;
 }

@@ -44,6 +44,9 @@ export type NewModelTask = Pick<
 
 export type ChannelStatus = "ACTIVE" | "PAUSED" | "DRAINING";
 
+/** What is behind a task in its chain is looked at afterwards. */
+const LATER = "LATER";
+
 /** In place of the random back-off. */
 export const RETRY_DELAYS_MS = [1_000, 3_000];
 
@@ -132,29 +135,29 @@ export class QueueModel {
     }
   }
 
-  /** One round of what time does. */
+  /** One round of what time does, to all tasks at once: what is behind those that end in their chains comes after that. */
   reap(): void {
-    for (const task of this.tasks) {
-      if (task.state !== "DELAYED" || (task.availableAt ?? 0) > this.now) continue;
+    const open = this.tasks.filter((task) => !isOver(task));
+    for (const task of open) {
+      if (task.state !== "DELAYED" || (task.availableAt ?? 0) >= this.now) continue;
       task.readyAt = task.availableAt ?? 0;
       delete task.availableAt;
       this.#wait(task, "READY");
     }
-    for (const task of this.tasks) {
+    for (const task of open) {
       if (task.state !== "RUNNING" || (task.leaseUntil ?? 0) >= this.now) continue;
       if (task.maxRunMs === undefined || this.now < (task.startTime ?? 0) + task.maxRunMs) {
-        this.#lose(task, "its lease ran out");
+        this.#lose(task, "its lease ran out", LATER);
       } else {
-        this.#failAttempt(task, `the attempt took longer than ${task.maxRunMs / 1_000} seconds (MaxRunSeconds)`);
+        this.#failAttempt(task, `the attempt took longer than ${task.maxRunMs / 1_000} seconds (MaxRunSeconds)`, LATER);
       }
     }
-    const overdue = this.tasks.filter((task) => !isOver(task) && (task.deadline ?? Infinity) <= this.now);
-    const outputs = overdue.map(({ deadline = 0 }) => new Date(deadline).toISOString());
-    // All at once: one that is behind another in its chain missed its own deadline too.
-    for (const task of overdue) task.state = "FAILURE";
-    for (const [index, task] of overdue.entries()) {
-      this.#end(task, "FAILURE", `the task had not ended by its deadline, ${outputs[index]}`);
+    for (const task of open) {
+      if (isOver(task) || (task.deadline ?? Infinity) >= this.now) continue;
+      const deadline = new Date(task.deadline ?? 0).toISOString();
+      this.#end(task, "FAILURE", `the task had not ended by its deadline, ${deadline}`, LATER);
     }
+    for (const task of open) if (isOver(task)) this.#settle(task);
   }
 
   /** Answers what it cancelled; none where it is to be refused. */
@@ -163,14 +166,14 @@ export class QueueModel {
     return [task.id, ...this.#end(task, "CANCEL", task.output)];
   }
 
-  /** Answers how many it found waiting. */
+  /** Answers how many it cancelled, those behind what it found included. */
   purge(channel: string): number {
     let count = 0;
     for (const state of ["READY", "DELAYED", "CHAINED"]) {
       const found = this.tasks.filter((task) => task.channel === channel && task.state === state);
       count += found.length;
       for (const task of found) task.state = "CANCEL";
-      for (const task of found) this.#end(task, "CANCEL", "purged from its channel");
+      for (const task of found) count += this.#end(task, "CANCEL", "purged from its channel").length;
     }
     return count;
   }
@@ -198,9 +201,9 @@ export class QueueModel {
     release(task);
   }
 
-  #failAttempt(task: ModelTask, output: string): void {
+  #failAttempt(task: ModelTask, output: string, chain?: typeof LATER): void {
     if (task.retries >= task.retryMax) {
-      this.#end(task, "FAILURE", output);
+      this.#end(task, "FAILURE", output, chain);
       return;
     }
     task.availableAt = this.now + (RETRY_DELAYS_MS[Math.min(task.retries, RETRY_DELAYS_MS.length - 1)] ?? 0);
@@ -209,19 +212,29 @@ export class QueueModel {
     this.#wait(task, "DELAYED");
   }
 
-  #lose(task: ModelTask, why: string): void {
+  #lose(task: ModelTask, why: string, chain?: typeof LATER): void {
     task.losses += 1;
+    const output = `lost ${task.losses} times (MAX_LOST ${this.#maxLost}), the last time: ${why}`;
     if (task.losses < this.#maxLost) this.#wait(task, "READY");
-    else this.#end(task, "FAILURE", `lost ${task.losses} times (MAX_LOST ${this.#maxLost}), the last time: ${why}`);
+    else this.#end(task, "FAILURE", output, chain);
   }
 
   /** Answers the tasks behind it that it cancels. */
-  #end(task: ModelTask, state: "SUCCESS" | "FAILURE" | "CANCEL", output: string): number[] {
+  #end(
+    task: ModelTask,
+    state: "SUCCESS" | "FAILURE" | "CANCEL",
+    output: string,
+    chain: "NOW" | typeof LATER = "NOW",
+  ): number[] {
     Object.assign(task, { state, output, endTime: this.now });
     release(task);
     delete task.availableAt;
     delete task.deadline;
-    return task.prior === undefined ? [] : this.#follow(this.task(task.prior), task);
+    return chain === LATER ? [] : this.#settle(task);
+  }
+
+  #settle(ended: ModelTask): number[] {
+    return ended.prior === undefined ? [] : this.#follow(this.task(ended.prior), ended);
   }
 
   #follow(task: ModelTask, predecessor: ModelTask): number[] {

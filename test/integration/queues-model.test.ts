@@ -295,19 +295,19 @@ const cancels = fc.record({ node, index: pick }).map(({ node, index }) => {
 const redrives = fc.record({ node, index: pick }).map(({ node, index }) => {
   return new Step(`redrive #${index}`, node, true, async (model, { store }) => {
     const task = picked(model, index);
-    expect(await taken(store.redrive(task.id, () => undefined))).toBe(model.redrive(task));
+    expect(await taken(store.sweeps.redrive(task.id, () => undefined))).toBe(model.redrive(task));
   });
 });
 
 const redriveAll = fc.record({ node, channel }).map(({ node, channel }) => {
   return new Step(`redrive all of ${channel}`, node, false, async (model, { store }) => {
-    expect(await store.redriveAll({ channel }, signal)).toBe(model.redriveAll(channel));
+    expect(await store.sweeps.redriveAll({ channel }, signal)).toBe(model.redriveAll(channel));
   });
 });
 
 const purge = fc.record({ node, channel }).map(({ node, channel }) => {
   return new Step(`purge ${channel}`, node, false, async (model, { store }) => {
-    expect(await store.purge(channel, signal)).toBe(model.purge(channel));
+    expect(await store.sweeps.purge(channel, signal)).toBe(model.purge(channel));
   });
 });
 

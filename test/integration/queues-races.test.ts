@@ -85,7 +85,7 @@ function races(open: (directory: string) => Promise<Datastore[]>, total: number)
   /** Takes from their workers what they have had for too long, again and again. */
   async function reapUntil({ store }: QueueNode, signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
-      const expired = await store.expired(500);
+      const expired = await store.expired(store.now(), 500);
       await Promise.all(expired.map(({ _id }) => store.change(_id, (task, now) => lapse(task, MAX_LOST, now))));
       if (expired.length === 0) await sleep(1);
     }

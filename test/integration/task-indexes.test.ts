@@ -94,6 +94,7 @@ const listener: TaskListener = {
   changed: () => undefined,
   available: () => undefined,
   ended: () => undefined,
+  due: () => undefined,
   stopped: () => undefined,
   failed: (error) => {
     throw error;
@@ -140,7 +141,7 @@ async function useAll(store: TaskStore, channels: Channels, datastore: Datastore
   await store.report(three._id, { state: "FAILURE", output: "" }, [], check);
   await store.change(known._id, promote);
   await store.logs(one._id, 0);
-  await store.redrive(two._id, check);
+  await store.sweeps.redrive(two._id, check);
 
   await store.get(one._id);
   await store.findByHash("known");
@@ -150,9 +151,9 @@ async function useAll(store: TaskStore, channels: Channels, datastore: Datastore
   await store.listByLabel("job/1", new Date(0), labelled!);
   await store.waiting(channel);
   await store.heldBy("s", 0, 10);
-  await store.due(10);
-  await store.overdue(10);
-  await store.expired(10);
+  await store.due(store.now(), 10);
+  await store.overdue(store.now(), 10);
+  await store.expired(store.now(), 10);
   await store.runningInternal(10);
   await countChannel(await datastore.collection<Task>("tasks"), channel);
 
@@ -164,10 +165,10 @@ async function useAll(store: TaskStore, channels: Channels, datastore: Datastore
   const within = { channel, endedFrom: new Date(0), endedBefore: later };
   const narrowed = await store.queries.failed({ ...within, owner: "1" }, 1, undefined);
   await store.queries.failed(within, 1, narrowed.next ?? dead.next);
-  await store.redriveAll({ channel }, signal);
+  await store.sweeps.redriveAll({ channel }, signal);
   await store.settleChains(signal);
   await store.cancel(head._id, (task, now) => cancel(task, "", now));
-  await store.purge(channel, signal);
+  await store.sweeps.purge(channel, signal);
 }
 
 function everyQueryIsIndexed(open: () => Promise<Datastore>): void {
