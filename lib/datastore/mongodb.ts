@@ -64,7 +64,7 @@ class MongoStore implements Datastore {
   readonly #client: MongoClient;
   readonly #database: string | undefined;
   readonly #timer: NodeJS.Timeout;
-  /** Milliseconds that the server's clock is ahead of ours. */
+  /** What the server's clock is ahead of `performance.now()`, which no one sets: in milliseconds. */
   #ahead = 0;
 
   constructor(client: MongoClient, database: string | undefined) {
@@ -77,11 +77,10 @@ class MongoStore implements Datastore {
 
   /** Measures the server's clock; the answer is taken to be from the middle of the round trip. */
   async synchronize(): Promise<void> {
-    const asked = Date.now();
     const started = performance.now();
     const { localTime } = await this.#ask({ hello: 1 });
     const halfTrip = (performance.now() - started) / 2;
-    this.#ahead = (localTime as Date).getTime() - (asked + halfTrip);
+    this.#ahead = (localTime as Date).getTime() - (started + halfTrip);
   }
 
   async collection<T extends Document>(name: string, indexes: IndexDescription[] = []): Promise<Collection<T>> {
@@ -91,7 +90,7 @@ class MongoStore implements Datastore {
   }
 
   now(): Date {
-    return new Date(Math.round(Date.now() + this.#ahead));
+    return new Date(Math.round(performance.now() + this.#ahead));
   }
 
   async ping(): Promise<void> {

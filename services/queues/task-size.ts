@@ -3,7 +3,8 @@ import type { Task } from "./task.ts";
 
 /** Tasks travel between nodes in one message, of which NATS allows 1 MB. */
 export const MAX_ANSWER_BYTES = 900_000;
-const OTHER_FIELDS_BYTES = 1_000;
+/** Names and all that has a fixed form. */
+const OTHER_FIELDS_BYTES = 500;
 
 /** Reads tasks until they are `maxBytes`, at least one. */
 export async function takeWithin(tasks: AsyncIterable<Task>, maxBytes: number): Promise<Task[]> {
@@ -25,6 +26,11 @@ export function withinAnswer(tasks: Task[]): Task[] {
 }
 
 /** Bytes in memory and in a message, about. */
-export function sizeOf({ input, output }: Task): number {
-  return OTHER_FIELDS_BYTES + Buffer.byteLength(input) + Buffer.byteLength(output);
+export function sizeOf({ input, output, channel, hash, tags, retryPolicy }: Task): number {
+  // A UTF-16 unit is at most 3 bytes of UTF-8.
+  let bytes =
+    OTHER_FIELDS_BYTES + Buffer.byteLength(input) + Buffer.byteLength(output) + 3 * channel.length + hash.length;
+  for (const name in tags) bytes += name.length + 3 * (tags[name]?.length ?? 0) + 10;
+  if (retryPolicy) bytes += 100 + 10 * (retryPolicy.delaysMs?.length ?? 0);
+  return bytes;
 }
