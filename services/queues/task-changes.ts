@@ -6,6 +6,7 @@ import type { AnyBulkWriteOperation, Collection, Filter, UpdateFilter } from "..
 import { LongshoreError, notFound } from "../../lib/errors.ts";
 import type { GroupLimits, Outcome } from "../../lib/group-commit.ts";
 import { GroupCommit } from "../../lib/group-commit.ts";
+import { nextFence } from "./fence.ts";
 import type { Task, Transition } from "./task.ts";
 
 /** Says what becomes of a task, null for nothing; throws where that is refused. May be asked more than once. */
@@ -151,10 +152,14 @@ export class TaskChanges {
     const missed = new Set(unsure);
     const writing = plans.filter((plan) => plan.before !== plan.after && !missed.has(plan));
     if (writing.length === 0) return missed;
+    // Two nodes may decide the same in one millisecond, and only one of them has done it.
+    const mark = nextFence();
+    for (const plan of writing) plan.after.mark = plan.set.mark = mark;
     const result = await this.#tasks.bulkWrite(writing.map(operation), { ordered: false });
     if (result.matchedCount === writing.length) return missed;
-    const stored = new Map((await this.#read(writing.map(({ after }) => after._id))).map((task) => [task._id, task]));
-    for (const plan of writing) if (!stands(plan, stored.get(plan.after._id))) missed.add(plan);
+    const stored = await this.#read(writing.map(({ after }) => after._id));
+    const ours = new Set(stored.flatMap((task) => (task.mark === mark ? task._id : [])));
+    for (const plan of writing) if (!ours.has(plan.after._id)) missed.add(plan);
     return missed;
   }
 }
@@ -187,27 +192,12 @@ function changes(outcome: Outcome<Changed>): boolean {
   return "value" in outcome && outcome.value.before !== outcome.value.after;
 }
 
-/**
- * Guarded by all that the decision was made on: each change sets `updateTime`, but for that a task has got a successor. Null
- * matches a field that is not there.
- */
+/** Guarded by what tells the state that was decided on from all others; null matches a field that is not there. */
 function operation({ before, set, clear }: Plan): AnyBulkWriteOperation<Task> {
-  const { _id, state, updateTime, token = null, prior = null } = before;
-  const stood = { _id, state, updateTime, token, prior };
-  // Another node may have numbered lines of its log in the same millisecond.
-  const filter = set.logged === undefined ? stood : { ...stood, logged: before.logged ?? null };
+  const { _id, state, token = null, prior = null, mark = null } = before;
+  const filter = { _id, state, token, prior, mark };
   const update: UpdateFilter<Task> = { $set: set };
   const gone = [...clear].filter((field) => before[field] !== undefined);
   if (gone.length) update.$unset = Object.fromEntries(gone.map((field) => [field, ""])) as typeof update.$unset;
   return { updateOne: { filter: filter as Filter<Task>, update } };
-}
-
-/** Whether the stored task shows what was written; the input is not among the fields that are read back. */
-function stands({ set }: Plan, stored: Task | undefined): boolean {
-  if (!stored) return false;
-  return Object.entries(set).every(([field, value]) => {
-    const other = stored[field as keyof Task];
-    if (other instanceof Date && value instanceof Date) return other.getTime() === value.getTime();
-    return other === value || field === "input";
-  });
 }

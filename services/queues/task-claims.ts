@@ -1,7 +1,7 @@
 /** Claims: which ready tasks go to which receivers. */
-import { randomBytes } from "node:crypto";
 import type { AnyBulkWriteOperation, Collection } from "../../lib/datastore/datastore.ts";
 import type { ReadAhead } from "./read-ahead.ts";
+import { nextFence } from "./fence.ts";
 import type { OwnerTurns } from "./owner-turns.ts";
 import { takeWithin, withinAnswer } from "./task-size.ts";
 import type { Task } from "./task.ts";
@@ -95,15 +95,6 @@ function claimUpdate(ids: number[], claim: ReturnType<typeof claimOf>): AnyBulkW
   return { updateMany: { filter, update: { $set: claim, $inc: { attempts: 1 } } } };
 }
 
-/** Tells this process from all others: tokens are no secrets, they only must not come again. */
-const PROCESS = randomBytes(9).toString("base64url");
-let claims = 0;
-
-function nextToken(): string {
-  claims += 1;
-  return `${PROCESS}.${claims.toString(36)}`;
-}
-
 /** What a claim makes of a task, but for its number of attempts. */
 export function claimOf({ holder, stream, notices, leaseMs }: ClaimRequest, now: Date) {
   return {
@@ -111,7 +102,7 @@ export function claimOf({ holder, stream, notices, leaseMs }: ClaimRequest, now:
     holder,
     ...(stream ? { stream } : {}),
     ...(notices ? { notices } : {}),
-    token: nextToken(),
+    token: nextFence(),
     leaseMs,
     leaseUntil: new Date(now.getTime() + leaseMs),
     startTime: now,

@@ -78,6 +78,8 @@ export interface Task {
   notices?: true;
   /** RUNNING: of this one claim; every change of a running task is fenced by it. */
   token?: string;
+  /** Of its last change but for claims, which have a new token: every change is fenced by it too. */
+  mark?: string;
 }
 
 /** How long to wait before the retries. */

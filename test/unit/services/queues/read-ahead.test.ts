@@ -2,7 +2,8 @@ import { expect, test } from "@jest/globals";
 import { ReadAhead } from "../../../../services/queues/read-ahead.ts";
 import type { Task } from "../../../../services/queues/task.ts";
 
-const task = (id: number, bytes = 0) => ({ _id: id, input: "x".repeat(bytes), output: "" }) as Task;
+const task = (id: number, bytes = 0) =>
+  ({ _id: id, channel: "a", hash: "h", input: "x".repeat(bytes), output: "" }) as Task;
 const tasks = (count: number, bytes = 0) => Array.from({ length: count }, (_, id) => task(id, bytes));
 const ids = (taken: Task[] | undefined) => taken?.map(({ _id }) => _id);
 
