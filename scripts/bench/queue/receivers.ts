@@ -10,7 +10,7 @@ import type { Figure } from "./verdict.ts";
 const RECEIVERS = 1_000;
 const SETTLE_MS = 5_000;
 /** As long as a stream's credit waits on a node before it asks again: each does so once. */
-const WINDOW_MS = 20_000;
+const WINDOW_MS = 60_000;
 
 interface Cost {
   cpuPercent: number;
