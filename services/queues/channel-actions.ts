@@ -8,12 +8,10 @@ import type { Channel, ChannelSettings } from "./channels.ts";
 import type { QueuesService } from "./queues.service.ts";
 import { checkChannel } from "./task-request.ts";
 import type { Params, StandardContext } from "./wire.ts";
-import { done, readCount, readMessage, readText, readUint64 } from "./wire.ts";
+import { done, readMessage, readPageSize, readText, readUint64 } from "./wire.ts";
 
 type This = Service & QueuesService;
 
-const MAX_PAGE = 1_000;
-const DEFAULT_PAGE = 100;
 const SETTINGS_FIELDS = new Set(["Concurrency", "Rate", "RateSeconds", "Fair", "RetentionDays"]);
 const MAX_CONCURRENCY = 100_000;
 const MAX_RATE = 1_000_000;
@@ -41,7 +39,7 @@ export const channelActions = {
     rest: "GET /v1/queues/channels",
     idempotent: true,
     async handler(this: This, ctx: StandardContext) {
-      const size = readCount("PageSize", ctx.params.PageSize, 0, MAX_PAGE) || DEFAULT_PAGE;
+      const size = readPageSize(ctx.params);
       const token = readText("PageToken", ctx.params.PageToken);
       const [after = ""] = readPageToken("PageToken", token, "channels") ?? [];
       const page = await channelsAfter(this, String(after), size + 1);

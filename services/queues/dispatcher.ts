@@ -139,8 +139,8 @@ export class Dispatcher {
       receiver.promised = false;
       if (tasks.length > 0) this.#share([receiver], [tasks]);
       else if (receiver.overdue) receiver.settle([]);
-      // What came while it was promised to this was not for it.
-      else if (channel.stale) this.hint(name);
+      // Hints that came while it was promised have passed it by.
+      else this.hint(name);
     };
     return { request: receiver.request, settle };
   }

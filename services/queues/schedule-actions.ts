@@ -10,7 +10,7 @@ import { requestOf } from "./standard.ts";
 import type { TaskRequest } from "./task-request.ts";
 import { newTask } from "./task-request.ts";
 import type { Params, StandardContext } from "./wire.ts";
-import { done, readCount, readMessage, readText, readUint64, writeTask } from "./wire.ts";
+import { done, readMessage, readPageSize, readText, writeTask } from "./wire.ts";
 
 type This = Service & QueuesService;
 
@@ -39,7 +39,6 @@ const FIELDS_OF_RUNS = new Set([
   "UpdateTime",
 ]);
 const MISSED: readonly string[] = ["SKIP", "LAST", "ALL"] satisfies Missed[];
-const MAX_PAGE = 1_000;
 
 export const scheduleActions = {
   putSchedule: {
@@ -61,8 +60,7 @@ export const scheduleActions = {
     rest: "GET /v1/queues/schedules",
     idempotent: true,
     async handler(this: This, ctx: StandardContext) {
-      const size = Number(readUint64("PageSize", ctx.params.PageSize)) || 100;
-      readCount("PageSize", size, 1, MAX_PAGE);
+      const size = readPageSize(ctx.params);
       const position = readPageToken("PageToken", readText("PageToken", ctx.params.PageToken), "schedules");
       const { schedules, more } = await this.schedules.list(String(position?.[0] ?? ""), size);
       const last = more ? schedules.at(-1) : undefined;

@@ -16,6 +16,7 @@ import {
   readCount,
   readID,
   readMessage,
+  readPageSize,
   readTags,
   readText,
   readTime,
@@ -27,7 +28,6 @@ import {
 type This = Service & QueuesService;
 
 const MAX_WAIT_SECONDS = 300;
-const MAX_PAGE = 1_000;
 const STATES: PublicState[] = ["WAITING", "PROCEEDING", "SUCCESS", "FAILURE", "CANCEL"];
 const FILTER_FIELDS = new Set(["Owner", "Tags", "EndedFrom", "EndedBefore"]);
 
@@ -188,8 +188,7 @@ async function answerPage(
   query: TaskFilter,
   read: (size: number, after: TaskPlace | undefined) => Promise<TaskPage>,
 ) {
-  const size = Number(readUint64("PageSize", params.PageSize)) || 100;
-  readCount("PageSize", size, 1, MAX_PAGE);
+  const size = readPageSize(params);
   const position = readPageToken("PageToken", readText("PageToken", params.PageToken), query);
   const after = position ? { _id: Number(position[0]), time: new Date(position[1] ?? 0) } : undefined;
   const { tasks, next } = await read(size, after);

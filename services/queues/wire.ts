@@ -44,6 +44,8 @@ const TASK_FIELDS = new Set([
   "Progress",
 ]);
 const RETRY_FIELDS = new Set(["InitialSeconds", "Multiplier", "MaxSeconds", "DelaySeconds"]);
+const MAX_PAGE = 1_000;
+const DEFAULT_PAGE = 100;
 const MAX_LOG_LINES = 100;
 const MAX_LOG_BYTES = 4_096;
 
@@ -243,6 +245,11 @@ export function readID(value: unknown): number {
   // IDs that large are never assigned.
   if (!Number.isSafeInteger(id)) throw notFound(`ID: there is no task ${text}`);
   return id;
+}
+
+/** How many a page may hold: 1 to 1,000, 100 where that is not said. */
+export function readPageSize(params: Params): number {
+  return readCount("PageSize", params.PageSize, 0, MAX_PAGE) || DEFAULT_PAGE;
 }
 
 export function readCount(field: string, value: unknown, min: number, max: number): number {
