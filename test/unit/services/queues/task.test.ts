@@ -1,7 +1,7 @@
 import { describe, expect, test } from "@jest/globals";
 import fc from "fast-check";
 import type { TaskRequest } from "../../../../services/queues/task-request.ts";
-import { checkHash, newTask, randomHash, sameRequest } from "../../../../services/queues/task-request.ts";
+import { checkHash, newHash, newTask, sameRequest } from "../../../../services/queues/task-request.ts";
 import type { Report, Task } from "../../../../services/queues/task.ts";
 import {
   cancel,
@@ -62,10 +62,14 @@ describe("a new task", () => {
     expect(newTask({ channel: "🦀".repeat(128), input: "é".repeat(256 * 1024) }, now).state).toBe("READY");
   });
 
-  test("without a HashCode gets 20 random characters", () => {
-    const hashes = new Set(Array.from({ length: 1_000 }, randomHash));
+  test("without a HashCode gets 20 characters that nobody can guess", () => {
+    const hashes = new Set(Array.from({ length: 1_000 }, () => newHash(now)));
     expect(hashes.size).toBe(1_000);
     for (const hash of hashes) expect(hash).toMatch(/^[0-9A-Za-z]{20}$/);
+    // Those of a moment are neighbours in the index, and later ones come after them.
+    expect(new Set([...hashes].map((hash) => hash.slice(0, 6))).size).toBe(1);
+    expect(new Set([...hashes].map((hash) => hash.slice(6))).size).toBe(1_000);
+    expect(newHash(new Date(now.getTime() + 64)) > newHash(now)).toBe(true);
     expect(() => checkHash("HashCode", newTask({ channel: "c" }, now).hash)).not.toThrow();
   });
 
