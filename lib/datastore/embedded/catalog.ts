@@ -29,7 +29,6 @@ export class Catalog {
 
   constructor(connection: Connection) {
     this.#connection = connection;
-    this.#prepareFile();
     this.reload();
   }
 
@@ -53,22 +52,6 @@ export class Catalog {
     this.#create(collection);
     if (indexes) this.#reindex(collection, indexes.map(normalize));
     return this.#load(collection);
-  }
-
-  #prepareFile(): void {
-    const [version] = this.#connection.rows("PRAGMA user_version")[0] as [number];
-    if (version > FORMAT) {
-      throw failedPrecondition(`DATA_DIR: the store was written by a newer version (format ${version}, not ${FORMAT})`);
-    }
-    this.#connection.database.exec(`
-      BEGIN IMMEDIATE;
-      CREATE TABLE IF NOT EXISTS collections (name TEXT PRIMARY KEY COLLATE NOCASE, indexes BLOB NOT NULL) WITHOUT ROWID;
-      CREATE TABLE IF NOT EXISTS paths (
-        collection TEXT, path TEXT, name TEXT NOT NULL, wild INTEGER NOT NULL, PRIMARY KEY (collection, path)
-      ) WITHOUT ROWID;
-      PRAGMA user_version = ${FORMAT};
-      COMMIT;
-    `);
   }
 
   #create(collection: string): void {
@@ -167,6 +150,23 @@ export class Catalog {
     this.#tables.set(collection, table);
     return table;
   }
+}
+
+/** Makes the store's own tables. Throws FAILED_PRECONDITION for a file that a newer version wrote. */
+export function prepareFile(connection: Connection): void {
+  const [version] = connection.rows("PRAGMA user_version")[0] as [number];
+  if (version > FORMAT) {
+    throw failedPrecondition(`DATA_DIR: the store was written by a newer version (format ${version}, not ${FORMAT})`);
+  }
+  connection.database.exec(`
+    BEGIN IMMEDIATE;
+    CREATE TABLE IF NOT EXISTS collections (name TEXT PRIMARY KEY COLLATE NOCASE, indexes BLOB NOT NULL) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS paths (
+      collection TEXT, path TEXT, name TEXT NOT NULL, wild INTEGER NOT NULL, PRIMARY KEY (collection, path)
+    ) WITHOUT ROWID;
+    PRAGMA user_version = ${FORMAT};
+    COMMIT;
+  `);
 }
 
 /** The paths that the index needs columns for. */

@@ -1,4 +1,4 @@
-/** The embedded store's side of a collection that its users see: calls become requests to the thread. */
+/** The embedded store's side of a collection that its users see: calls become requests. */
 import type {
   AnyBulkWriteOperation,
   DeleteResult,
@@ -17,7 +17,7 @@ import { shapeOperations } from "./shapes.ts";
 import type { Operation } from "./wire.ts";
 import type { Written } from "./writing.ts";
 
-export type Ask = (operation: Operation, documents: Uint8Array[], shaped?: Shaped) => Promise<Uint8Array[]>;
+export type Ask = (operation: Operation, documents: Buffer[], shaped?: Shaped) => Promise<Uint8Array[]>;
 
 export class EmbeddedCollection<T extends Document> implements Collection<T> {
   readonly #ask: Ask;

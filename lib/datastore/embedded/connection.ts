@@ -1,6 +1,7 @@
 /** A connection to the embedded store's file, with a bounded cache of prepared statements. */
 import { DatabaseSync } from "node:sqlite";
 import type { SQLInputValue, StatementSync } from "node:sqlite";
+import { LongshoreError, unavailable } from "../../errors.ts";
 
 const MAX_STATEMENTS = 256;
 
@@ -36,6 +37,17 @@ export class Connection {
   /** Rows one by one; leaving the loop early frees the statement. No two loops may go over the same SQL at once. */
   iterate(sql: string, parameters: readonly SQLInputValue[] = []): IterableIterator<Row> {
     return this.#prepare(sql).iterate(...parameters) as unknown as IterableIterator<Row>;
+  }
+
+  /** Pages in the write-ahead log. */
+  logPages(): number {
+    const [[, log]] = this.rows("PRAGMA wal_checkpoint(NOOP)") as [[number, number, number]];
+    return log;
+  }
+
+  /** Moves the log into the file, as far as no snapshot needs it. */
+  checkpoint(): void {
+    this.rows("PRAGMA wal_checkpoint(PASSIVE)");
   }
 
   get inTransaction(): boolean {
@@ -111,8 +123,16 @@ export function isStorageFailure(error: unknown): boolean {
   return code !== undefined && STORAGE_FAILURES.has(code & 0xff);
 }
 
-export function isDiskFull(error: unknown): boolean {
-  return ((sqliteCode(error) ?? 0) & 0xff) === FULL;
+/** A failure of the storage as its users know it; any other error as it is. */
+export function storageError(error: unknown): unknown {
+  if (!isStorageFailure(error)) return error;
+  const { message } = error as Error;
+  if (((sqliteCode(error) ?? 0) & 0xff) !== FULL) return unreachable(message);
+  return new LongshoreError("RESOURCE_EXHAUSTED", `DATA_DIR: no space left: ${message}`);
+}
+
+export function unreachable(message: string): LongshoreError {
+  return unavailable(`DATA_DIR: the store cannot be read or written: ${message}`);
 }
 
 /** An SQL name. */

@@ -5,12 +5,12 @@ import { deserialize, serialize } from "./documents.ts";
 
 export class EmbeddedCursor<T extends Document> implements Cursor<T> {
   readonly #ask: Ask;
-  readonly #query: Uint8Array;
+  readonly #query: Buffer;
   #id: number | undefined;
   #begun = false;
   #closed = false;
 
-  constructor(ask: Ask, query: Uint8Array) {
+  constructor(ask: Ask, query: Buffer) {
     this.#ask = ask;
     this.#query = query;
   }

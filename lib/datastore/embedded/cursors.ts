@@ -2,14 +2,14 @@
  * Readings that do not fit into one answer. Each has a read-only connection of its own with a snapshot of the store, so
  * that writers never wait for a reader.
  */
-import type { Document } from "mongodb";
 import { LongshoreError } from "../../errors.ts";
-import type { FindOptions } from "../datastore.ts";
+import { Catalog } from "./catalog.ts";
 import { Connection } from "./connection.ts";
 import { compileProjection } from "./projection.ts";
 import type { Found } from "./selection.ts";
 import { Selection } from "./selection.ts";
-import type { Table } from "./table.ts";
+import { batchAnswer, readArguments } from "./requests.ts";
+import type { Request } from "./wire.ts";
 
 const MAX_OPEN = 32;
 const IDLE_MS = 10 * 60_000;
@@ -63,19 +63,31 @@ export class Cursors {
     this.#file = file;
   }
 
-  open(table: Table, filter: Document, options: FindOptions): number {
+  /** Begins a reading; answers its first batch. */
+  begin({ collection, documents }: Request): Uint8Array[] {
     if (this.#open.size >= MAX_OPEN) {
-      throw new LongshoreError("RESOURCE_EXHAUSTED", `${table.collection}: ${MAX_OPEN} cursors are open already`);
+      throw new LongshoreError("RESOURCE_EXHAUSTED", `${collection}: ${MAX_OPEN} cursors are open already`);
     }
+    const { filter, options } = readArguments(documents[0]);
     const connection = new Connection(this.#file, { readOnly: true, cacheKiB: CACHE_KIB });
     connection.run("BEGIN");
+    // The first read of the snapshot: so the catalog is that of the documents.
+    const table = new Catalog(connection).table(collection);
     const reading = new Selection(table, filter, options).read(connection);
-    const project = compileProjection(options.projection);
-    this.#open.set((this.#last += 1), { connection, reading, project, usedAt: Date.now() });
-    return this.#last;
+    const id = (this.#last += 1);
+    this.#open.set(id, { connection, reading, project: compileProjection(options.projection), usedAt: Date.now() });
+    return batchAnswer(this.#next(id), id);
   }
 
-  next(id: number): Batch {
+  /** Goes on with a reading, or ends it. */
+  answer({ operation, documents }: Request): Uint8Array[] {
+    const { cursor } = readArguments(documents[0]);
+    if (operation === "more") return batchAnswer(this.#next(cursor), cursor);
+    this.close(cursor);
+    return [];
+  }
+
+  #next(id: number): Batch {
     const cursor = this.#open.get(id);
     if (!cursor) {
       const reason = this.#ended.get(id) ?? "is closed";

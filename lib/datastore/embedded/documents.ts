@@ -1,4 +1,4 @@
-/** Documents as bytes, as both sides of the embedded store's thread and its file hold them: BSON, the driver's own. */
+/** Documents as bytes, as the embedded store's file and its threads hold them: BSON, the driver's own. */
 import type { Document } from "mongodb";
 import * as BSON from "bson";
 import { decode } from "./decoding.ts";
@@ -46,13 +46,13 @@ function asBuffer(bytes: Uint8Array): Buffer {
   return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
-/** Joins byte strings in a buffer of its own, which may be handed over to another thread. */
-export function joinBytes(parts: readonly Uint8Array[], length: number): Uint8Array<ArrayBuffer> {
-  const joined = new Uint8Array(length);
+/** Joins documents in a buffer of its own, which may be handed over to another thread. */
+export function joinDocuments(documents: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
+  const joined = new Uint8Array(documents.reduce((sum, document) => sum + document.length, 0));
   let offset = 0;
-  for (const part of parts) {
-    joined.set(part, offset);
-    offset += part.length;
+  for (const document of documents) {
+    joined.set(document, offset);
+    offset += document.length;
   }
   return joined;
 }

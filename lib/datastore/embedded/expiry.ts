@@ -3,11 +3,18 @@ import type { Connection } from "./connection.ts";
 import { encodeKey } from "./index-key.ts";
 import type { Index, Table } from "./table.ts";
 
-const BATCH = 500;
+/** Few enough for the event loop. */
+const BATCH = 200;
 
-/** Removes up to a batch from the table; true where there may be more. Within a transaction. */
-export function removeExpired(connection: Connection, table: Table, now: number): boolean {
-  return table.indexes.map((index) => removeBatch(connection, table, index, now)).some((removed) => removed === BATCH);
+/** Removes up to a batch from each index of the tables; true where there may be more. Throws what fails the storage. */
+export function removeAllExpired(connection: Connection, tables: Iterable<Table>, now: number): boolean {
+  let more = false;
+  for (const table of tables) {
+    for (const index of table.indexes) {
+      if (index.expireAfterSeconds !== undefined && removeBatch(connection, table, index, now) === BATCH) more = true;
+    }
+  }
+  return more;
 }
 
 function removeBatch(connection: Connection, table: Table, index: Index, now: number): number {
@@ -21,9 +28,4 @@ function removeBatch(connection: Connection, table: Table, index: Index, now: nu
   const within = [`${column} >= ?`, `${column} <= ?`, ...(index.where ? [index.where] : [])].join(" AND ");
   const sql = `DELETE FROM ${table.name} WHERE rowid IN (SELECT rowid FROM ${table.name} WHERE ${within} LIMIT ${BATCH})`;
   return connection.run(sql, [oldest, limit]);
-}
-
-/** True where any of the table's documents can expire. */
-export function canExpire(table: Table): boolean {
-  return table.indexes.some((index) => index.expireAfterSeconds !== undefined);
 }

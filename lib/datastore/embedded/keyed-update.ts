@@ -11,7 +11,7 @@ import type { Shape } from "./shapes.ts";
 import type { Column, ColumnKeys } from "./table.ts";
 
 /** A longer list is for the general way. */
-const MAX_IDS = 256;
+const MAX_IDS = 1_000;
 /** Of an update's values. With the largest document that is read for it they fit into the buffer of the result. */
 const OPERAND_BYTES = 512 * 1024;
 const RESULT_BYTES = 1024 * 1024;

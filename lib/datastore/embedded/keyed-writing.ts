@@ -7,7 +7,7 @@ import { fill } from "./shapes.ts";
 import type { Row, Table } from "./table.ts";
 
 const MAX_PREPARED = 256;
-/** Documents that are read at once for updates of one document each. */
+/** Documents that are read at once. */
 const READ_TOGETHER = 64;
 
 export interface PreparedShape {
@@ -71,13 +71,17 @@ export class KeyedWriter {
 
   /** All or, where one of them is refused, none. */
   #performMany(update: KeyedUpdate, place: number, ids: readonly Key[]): Counts {
-    const rows = this.#table.rowsOf(ids);
+    const distinct = [...new Set(ids)];
     return this.#table.atomically(() => {
       const counts = { matchedCount: 0, modifiedCount: 0 };
-      for (const id of new Set(ids)) {
-        const { matchedCount, modifiedCount } = this.#change(update, place, id, rows.get(id));
-        counts.matchedCount += matchedCount;
-        counts.modifiedCount += modifiedCount;
+      for (let from = 0; from < distinct.length; from += READ_TOGETHER) {
+        const some = distinct.slice(from, from + READ_TOGETHER);
+        const rows = this.#table.rowsOf(some);
+        for (const id of some) {
+          const { matchedCount, modifiedCount } = this.#change(update, place, id, rows.get(id));
+          counts.matchedCount += matchedCount;
+          counts.modifiedCount += modifiedCount;
+        }
       }
       return counts;
     });

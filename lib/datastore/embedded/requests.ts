@@ -3,9 +3,10 @@ import type { AnyBulkWriteOperation, Document, IndexDescription } from "mongodb"
 import type { FindOptions } from "../datastore.ts";
 import type { Catalog } from "./catalog.ts";
 import type { Connection } from "./connection.ts";
-import type { Batch, Cursors } from "./cursors.ts";
+import type { Batch } from "./cursors.ts";
 import { readBatch } from "./cursors.ts";
 import { deserialize, serialize } from "./documents.ts";
+import type { Limit } from "./limit.ts";
 import { compileProjection } from "./projection.ts";
 import { Selection } from "./selection.ts";
 import type { Operation, Request } from "./wire.ts";
@@ -29,23 +30,22 @@ interface Arguments {
 export class Requests {
   readonly #connection: Connection;
   readonly #catalog: Catalog;
-  readonly #cursors: Cursors;
 
-  constructor(connection: Connection, catalog: Catalog, cursors: Cursors) {
+  constructor(connection: Connection, catalog: Catalog) {
     this.#connection = connection;
     this.#catalog = catalog;
-    this.#cursors = cursors;
   }
 
-  write({ operation, collection, shaped }: Request, documents: Buffer[]): Uint8Array[] {
+  /** Throws TooLong where there is a limit and the request exceeds it. */
+  write({ operation, collection, documents, shaped }: Request, limit?: Limit): Uint8Array[] {
     const [head, ...rest] = documents;
-    const { indexes, ordered, filter, update, options } = deserialize<Arguments>(head ?? EMPTY);
+    const { indexes, ordered, filter, update, options } = readArguments(head);
     if (operation === "declare") {
       this.#catalog.declare(collection, indexes);
       return [];
     }
     const table = this.#catalog.table(collection);
-    const writer = new Writer(this.#connection, table);
+    const writer = new Writer(this.#connection, table, limit);
     if (operation === "insert") return [serialize({ writeErrors: writer.insert(rest, ordered) })];
     if (shaped) return [serialize(writer.bulkShaped(shaped, ordered))];
     if (operation === "bulk") {
@@ -58,13 +58,12 @@ export class Requests {
     return bytes ? [project ? project(bytes) : bytes] : [];
   }
 
-  /** Answers undefined where the reading is too long for a group: `stream` begins it again on a snapshot. */
-  read({ operation, collection }: Request, documents: Uint8Array[]): Uint8Array[] | undefined {
+  /** Answers undefined where a reading is too long for one answer: cursors are for that. Throws TooLong as `write` does. */
+  read({ operation, collection, documents }: Request, limit?: Limit): Uint8Array[] | undefined {
     if (operation === "ping") return [];
-    const { filter, options } = deserialize<Arguments>(documents[0] ?? EMPTY);
-    const table = this.#catalog.table(collection);
-    const selection = new Selection(table, filter, options);
-    if (operation === "count") return [serialize({ count: selection.count(this.#connection) })];
+    const { filter, options } = readArguments(documents[0]);
+    const selection = new Selection(this.#catalog.table(collection), filter, options);
+    if (operation === "count") return [serialize({ count: selection.count(this.#connection, limit) })];
     if (operation === "explain") return [serialize({ detail: selection.explain(this.#connection) })];
     const reading = selection.read(this.#connection);
     try {
@@ -74,22 +73,15 @@ export class Requests {
       reading.return();
     }
   }
+}
 
-  /** The next documents of a long reading. */
-  stream({ operation, collection }: Request, documents: Uint8Array[]): Uint8Array[] {
-    const { filter, options, cursor } = deserialize<Arguments>(documents[0] ?? EMPTY);
-    if (operation === "closeCursor") {
-      this.#cursors.close(cursor);
-      return [];
-    }
-    const id = operation === "more" ? cursor : this.#cursors.open(this.#catalog.table(collection), filter, options);
-    return batchAnswer(this.#cursors.next(id), id);
-  }
+export function readArguments(head: Uint8Array | undefined): Arguments {
+  return deserialize<Arguments>(head ?? EMPTY);
 }
 
 const EMPTY = serialize({});
 
 /** The cursor's number stands in front while there is more. */
-function batchAnswer({ documents, done }: Batch, cursor?: number): Uint8Array[] {
+export function batchAnswer({ documents, done }: Batch, cursor?: number): Uint8Array[] {
   return [serialize(done ? {} : { cursor }), ...documents];
 }

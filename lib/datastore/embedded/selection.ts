@@ -6,6 +6,8 @@ import type { Connection } from "./connection.ts";
 import { quoteName } from "./connection.ts";
 import { deserialize } from "./documents.ts";
 import type { Key } from "./index-key.ts";
+import type { Limit } from "./limit.ts";
+import { TooLong } from "./limit.ts";
 import { compileFilter } from "./matching.ts";
 import { narrow, orderBy, VALUE } from "./narrowing.ts";
 import { implies } from "./partial-index.ts";
@@ -17,6 +19,8 @@ import { compareSortKeys, sortKeys } from "./value-order.ts";
 const MAX_SORT_BYTES = 100 * 1024 * 1024;
 /** Candidates between two pauses of a reading, at which its user may stop it. */
 const CANDIDATES_PER_PAUSE = 100;
+/** Entries of an index; more take over a millisecond. */
+const COUNTED_AT_ONCE = 20_000;
 
 /** A document that was found; `document` where it had to be decoded for that. */
 export interface Found {
@@ -82,15 +86,23 @@ export class Selection {
     }
   }
 
-  /** The number of documents found. */
-  count(connection: Connection): number {
+  /** The number of documents found. Throws TooLong where there is a limit and counting exceeds it. */
+  count(connection: Connection, limit?: Limit): number {
     if (this.exact) {
       const [sql, parameters] = this.#sql("1");
-      const [row] = connection.rows(`SELECT count(*) FROM (${sql})`, parameters);
-      return Number(row?.[0] ?? 0);
+      const within = limit
+        ? `${sql.includes(" LIMIT ") ? `SELECT 1 FROM (${sql})` : sql} LIMIT ${COUNTED_AT_ONCE}`
+        : sql;
+      const [row] = connection.rows(`SELECT count(*) FROM (${within})`, parameters);
+      const count = Number(row?.[0] ?? 0);
+      if (limit && count === COUNTED_AT_ONCE) throw new TooLong("too many documents to be counted");
+      return count;
     }
     let count = 0;
-    for (const found of this.read(connection)) if (found) count += 1;
+    for (const found of this.read(connection)) {
+      if (found) count += 1;
+      else limit?.pause();
+    }
     return count;
   }
 

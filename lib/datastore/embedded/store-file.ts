@@ -1,20 +1,19 @@
 /** The embedded store's files in DATA_DIR: made, locked and opened, in the ways that make a commit survive a power cut. */
-import { mkdirSync, statSync } from "node:fs";
-import { join } from "node:path";
+import fs, { closeSync, fsyncSync, mkdirSync, openSync } from "node:fs";
+import { dirname, join } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
 import { failedPrecondition, LongshoreError } from "../../errors.ts";
 import { Connection } from "./connection.ts";
 import { lockDirectory } from "./lock.ts";
 
 const CACHE_KIB = 8 * 1024;
-/** Pages of 4 KiB after which a commit also moves the log into the file. */
-const CHECKPOINT_PAGES = 4_000;
 const KEPT_LOG_BYTES = 64 * 1024 * 1024;
 
 export class StoreFile {
   readonly path: string;
   readonly connection: Connection;
   readonly #lock: DatabaseSync;
+  #log: number | undefined;
 
   /** Throws FAILED_PRECONDITION that names DATA_DIR where the directory cannot be used or another process uses it. */
   constructor(directory: string) {
@@ -27,8 +26,8 @@ export class StoreFile {
       this.connection = new Connection(this.path, { readOnly: false, cacheKiB: CACHE_KIB });
       this.connection.database.exec(`
         PRAGMA journal_mode = WAL;
-        PRAGMA synchronous = FULL;
-        PRAGMA wal_autocheckpoint = ${CHECKPOINT_PAGES};
+        PRAGMA synchronous = NORMAL;
+        PRAGMA wal_autocheckpoint = 0;
         PRAGMA journal_size_limit = ${KEPT_LOG_BYTES};
       `);
     } catch (error) {
@@ -39,14 +38,32 @@ export class StoreFile {
     this.#lock = lock;
   }
 
-  /** Bytes of the write-ahead log. */
-  logSize(): number {
-    return statSync(`${this.path}-wal`, { throwIfNoEntry: false })?.size ?? 0;
+  /**
+   * Resolves when all that was committed is on the disk. In this mode SQLite itself flushes the log only before it moves it
+   * into the file, for it would do so on the event loop.
+   */
+  flush(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#log ??= this.#openLog();
+      fs.fdatasync(this.#log, (error) => (error ? reject(error) : resolve()));
+    });
   }
 
   /** Moves the log into the file, gives the lock back. */
   close(): void {
+    if (this.#log !== undefined) closeSync(this.#log);
     this.connection.close();
     this.#lock.close();
+  }
+
+  /** The log stays the same file for as long as the connection is open. */
+  #openLog(): number {
+    // Windows knows no flush of a directory, and needs none.
+    if (process.platform !== "win32") {
+      const directory = openSync(dirname(this.path), "r");
+      fsyncSync(directory);
+      closeSync(directory);
+    }
+    return openSync(`${this.path}-wal`, "r+");
   }
 }

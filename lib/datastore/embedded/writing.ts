@@ -6,6 +6,7 @@ import { Refusal } from "../refusal.ts";
 import type { Connection } from "./connection.ts";
 import { deserialize, serialize } from "./documents.ts";
 import { KeyedWriter } from "./keyed-writing.ts";
+import type { Limit } from "./limit.ts";
 import type { Found } from "./selection.ts";
 import { Selection } from "./selection.ts";
 import type { Shaped } from "./shapes.ts";
@@ -39,10 +40,13 @@ export interface Modified {
 export class Writer {
   readonly #connection: Connection;
   readonly #table: Table;
+  readonly #limit: Limit | undefined;
 
-  constructor(connection: Connection, table: Table) {
+  /** Throws TooLong where there is a limit and a write exceeds it. */
+  constructor(connection: Connection, table: Table, limit?: Limit) {
     this.#connection = connection;
     this.#table = table;
+    this.#limit = limit;
   }
 
   insert(documents: readonly Buffer[], ordered: boolean): RefusedWrite[] {
@@ -126,7 +130,11 @@ export class Writer {
     const found: Held[] = [];
     let held = 0;
     for (const one of new Selection(this.#table, filter, options).read(this.#connection)) {
-      if (!one) continue;
+      if (!one) {
+        this.#limit?.pause();
+        continue;
+      }
+      this.#limit?.take();
       held += one.bytes.length;
       found.push(held <= MAX_HELD_BYTES ? one : { rowid: one.rowid });
     }

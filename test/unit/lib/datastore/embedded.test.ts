@@ -1,12 +1,12 @@
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
+import fs, { mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { createInterface } from "node:readline";
-import { setTimeout as delay } from "node:timers/promises";
+import { setImmediate as nextTurn, setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
 import type { Collection, Datastore, Document, IndexDescription } from "../../../../lib/datastore/datastore.ts";
@@ -60,6 +60,49 @@ describe("durability", () => {
     await inserted;
     await expect(items.insertOne({ _id: "late" })).rejects.toMatchObject({ type: "UNAVAILABLE" });
     expect(await (await opened()).countDocuments({})).toBe(1_000);
+  });
+
+  test("acknowledges a write when it is on the disk, not before, and shows it to nobody until then", async () => {
+    const items = await opened();
+    await items.insertOne({ _id: 0 });
+    const { fdatasync } = fs;
+    const flushes: (() => void)[] = [];
+    fs.fdatasync = ((log: number, done: (error: Error | null) => void) => {
+      flushes.push(() => fdatasync(log, done));
+    }) as typeof fdatasync;
+    try {
+      let acknowledged = false;
+      const written = items.insertOne({ _id: 1 }).then(() => (acknowledged = true));
+      await until(() => Promise.resolve(flushes.length === 1));
+      const read = items.countDocuments({});
+      let seen: number | undefined;
+      void read.then((count) => (seen = count));
+      for (let turn = 0; turn < 100; turn += 1) await nextTurn();
+      expect([acknowledged, seen]).toEqual([false, undefined]);
+      flushes[0]?.();
+      await written;
+      expect(await read).toBe(2);
+    } finally {
+      fs.fdatasync = fdatasync;
+    }
+  });
+
+  test("refuses everything once a flush has failed: nobody knows what is on the disk then", async () => {
+    const items = await opened();
+    const { fdatasync } = fs;
+    fs.fdatasync = ((_log: number, done: (error: Error | null) => void) => {
+      setImmediate(done, new Error("EIO: i/o error, fdatasync"));
+    }) as typeof fdatasync;
+    try {
+      await expect(items.insertOne({ _id: 1 })).rejects.toMatchObject({
+        type: "UNAVAILABLE",
+        message: expect.stringMatching(/DATA_DIR: .*EIO/),
+      });
+    } finally {
+      fs.fdatasync = fdatasync;
+    }
+    await expect(items.insertOne({ _id: 2 })).rejects.toMatchObject({ type: "UNAVAILABLE" });
+    await expect(store?.ping()).rejects.toMatchObject({ type: "UNAVAILABLE" });
   });
 
   test("loses no acknowledged write when the process is killed", async () => {
@@ -178,7 +221,7 @@ describe("the directory", () => {
   });
 });
 
-describe("the thread", () => {
+describe("a group", () => {
   test("leaves the event loop free while it writes", async () => {
     const items = await opened();
     await items.insertMany(numbered(60_000));
@@ -220,18 +263,6 @@ describe("the thread", () => {
     expect(await items.countDocuments({ changed: true })).toBe(0);
   });
 
-  test("rejects everything with UNAVAILABLE once it has died", async () => {
-    const items = await opened();
-    const worker = await workerOf(() => items.countDocuments({}));
-    await items.insertMany(numbered(20_000));
-    const waiting = items.updateMany({}, { $set: { a: 1 } });
-    waiting.catch(() => undefined);
-    await worker?.terminate();
-    await expect(waiting).rejects.toMatchObject({ type: "UNAVAILABLE" });
-    await expect(items.findOne({})).rejects.toMatchObject({ type: "UNAVAILABLE" });
-    await expect(store?.ping()).rejects.toMatchObject({ type: "UNAVAILABLE" });
-  });
-
   test("refuses a document that is too large, and keeps one that is nearly so", async () => {
     const items = await opened();
     const text = "x".repeat(16 * 1024 * 1024 - 1_000);
@@ -257,7 +288,80 @@ describe("the thread", () => {
   });
 });
 
-/** The worker that the request is posted to. */
+describe("the background thread", () => {
+  test("does a long write in its turn", async () => {
+    const items = await opened([{ name: "a", key: { a: 1 } }]);
+    await items.insertMany(numbered(5_000));
+    const outcomes = await Promise.all([
+      items.insertOne({ _id: "before" }),
+      items.updateMany({}, { $set: { a: 1 } }),
+      items.updateOne({ _id: 7 }, { $set: { a: 2 } }),
+      items.insertOne({ _id: "after" }),
+      items.countDocuments({ a: 1 }),
+    ]);
+    expect(outcomes.map((outcome) => (typeof outcome === "object" ? outcome.modifiedCount : outcome))).toEqual([
+      undefined,
+      5_001,
+      1,
+      undefined,
+      5_000,
+    ]);
+  });
+
+  test("takes over what is too large for the loop, and refuses what is to be refused", async () => {
+    const items = await opened([
+      { name: "u", key: { u: 1 }, unique: true, partialFilterExpression: { u: { $gt: 0 } } },
+    ]);
+    const text = "x".repeat(3 * 1024 * 1024);
+    const refused = items.insertMany(
+      [
+        { _id: 1, u: 1, text },
+        { _id: 2, u: 1, text },
+        { _id: 3, u: 3, text },
+      ],
+      { ordered: false },
+    );
+    await expect(refused).rejects.toMatchObject({ code: 11000, writeErrors: [{ index: 1, keyValue: { u: 1 } }] });
+    expect(await items.countDocuments({ u: { $gt: 0 } })).toBe(2);
+  });
+
+  test("marks a path that holds an array now, for the loop's writes and readings too", async () => {
+    const items = await opened([{ name: "tag", key: { tag: 1 } }]);
+    await items.insertMany(numbered(5_000));
+    await items.updateMany({}, { $set: { tag: ["a"] } });
+    expect((await items.explain({ tag: "a" })).index).toBeNull();
+    expect(await items.findOne({ tag: "a", _id: 3 })).toEqual({ _id: 3, tag: ["a"] });
+  });
+
+  test("may die: its requests are UNAVAILABLE, nothing is half done, and the next ones have another thread", async () => {
+    const items = await opened();
+    await items.insertMany(numbered(30_000));
+    let waiting: Promise<unknown> = Promise.resolve();
+    const worker = await workerOf(() => (waiting = items.updateMany({}, { $set: { a: 1 } })));
+    waiting.catch(() => undefined);
+    await worker?.terminate();
+    await expect(waiting).rejects.toMatchObject({ type: "UNAVAILABLE" });
+    expect(await items.countDocuments({ a: 1 })).toBe(0);
+    expect(await items.updateMany({}, { $set: { a: 1 } })).toMatchObject({ modifiedCount: 30_000 });
+  });
+
+  test("keeps the log short however much is written, also in one go", async () => {
+    const items = await opened();
+    const text = "x".repeat(1_000);
+    const log = join(directory, "longshore.db-wal");
+    for (let from = 0; from < 100_000; from += 500) {
+      await items.insertMany(
+        numbered(500, () => ({ text })).map((item) => ({ ...item, _id: from + Number(item._id) })),
+      );
+    }
+    // 140 MB have gone through it; it begins anew at 16 MiB, and a little more is written while that is being moved.
+    expect(statSync(log).size).toBeLessThan(48 * 1024 * 1024);
+    await store?.close();
+    expect(await (await opened()).countDocuments({})).toBe(100_000);
+  });
+});
+
+/** The worker that the request is posted to, as soon as it is. */
 async function workerOf(request: () => Promise<unknown>): Promise<Worker | undefined> {
   const { postMessage } = Worker.prototype;
   const workers: Worker[] = [];
@@ -265,7 +369,8 @@ async function workerOf(request: () => Promise<unknown>): Promise<Worker | undef
     workers.push(this);
     postMessage.apply(this, message);
   };
-  await request();
+  void request();
+  await until(() => Promise.resolve(workers.length > 0));
   Worker.prototype.postMessage = postMessage;
   return workers[0];
 }
