@@ -2,6 +2,8 @@
  * Makes one round trip of many concurrent requests. What is added within one turn of the event loop, or while as many
  * groups as allowed are on their way, forms the next group.
  */
+import { atEndOfTurn } from "./end-of-turn.ts";
+
 export interface GroupLimits {
   /** Items in a group. */
   size: number;
@@ -45,7 +47,7 @@ export class GroupCommit<I, O> {
   #schedule(): void {
     if (this.#scheduled || this.#waiting.length === 0 || this.#underWay >= this.#limits.parallel) return;
     this.#scheduled = true;
-    setImmediate(() => {
+    atEndOfTurn("group", () => {
       this.#scheduled = false;
       void this.#flush();
     });

@@ -24,6 +24,11 @@ export interface MethodBinding {
    * common are not in two calls at once.
    */
   key?: string;
+  /**
+   * Unary RPCs: the action takes `{items}`, requests that have come in together with the same metadata, and answers
+   * `{outcomes}`, one for each in their order.
+   */
+  together?: true;
   /** Action within the service that learns `{id, reason}` when a stream has ended. */
   close?: string;
   /** In place of the service's. */
@@ -36,6 +41,12 @@ export interface MethodBinding {
  * request.
  */
 export type ErrorTemplate = Record<string, string>;
+
+/** What became of one of several requests: its answer, or an error in the form that `viewError` reads. */
+export interface Outcome {
+  answer?: object;
+  error?: unknown;
+}
 
 /**
  * Broadcast as `gateway.streamMessage` it writes a message on a stream of the mode `credit`, on whatever node that is, beside
@@ -117,13 +128,14 @@ function defaultStream(method: protobuf.Method): StreamMode | undefined {
 }
 
 function check(binding: MethodBinding, method: protobuf.Method, schema: ServiceSchema, where: string): void {
-  const { action, stream, key, close } = binding;
+  const { action, stream, key, close, together } = binding;
   for (const name of close === undefined ? [action] : [action, close]) {
     if (!schema.actions?.[name]) throw failedPrecondition(`${where}: ${schema.name} has no action ${name}`);
   }
   const bidirectional = stream === "credit" || stream === "batch";
   const fits = bidirectional ? method.requestStream && method.responseStream : stream === defaultStream(method);
   if (!fits) throw failedPrecondition(`${where}: stream mode ${stream} does not fit this RPC`);
+  if (together && stream !== undefined) throw failedPrecondition(`${where}: only unary RPCs can be done together`);
   if (stream === "credit" && key === undefined) throw failedPrecondition(`${where}: stream mode credit needs key`);
   if (key !== undefined && !method.resolvedRequestType?.fields[key]) {
     throw failedPrecondition(`${where}: key ${key} is not a field of its request`);

@@ -4,6 +4,7 @@
  * would hold the loop up goes to a background thread.
  */
 import type { IndexDescription } from "mongodb";
+import { atEndOfTurn } from "../end-of-turn.ts";
 import { LongshoreError, unavailable } from "../errors.ts";
 import type { Collection, Datastore, Document } from "./datastore.ts";
 import { Background } from "./embedded/background.ts";
@@ -24,8 +25,6 @@ const MAX_WAITING_BYTES = 256 * 1024 * 1024;
 const MAX_GROUP = 1_000;
 /** Of what a group brings; a request of more is for the background thread. */
 const MAX_GROUP_BYTES = 4 * 1024 * 1024;
-/** So long a group waits at most while each turn of the loop brings more to it: what commits together costs less. */
-const GATHER_MS = 1;
 /** Pages of 4 KiB after which the log is moved into the file. */
 const CHECKPOINT_PAGES = 4_000;
 const PING_MS = 2_000;
@@ -133,13 +132,7 @@ class EmbeddedStore implements Datastore {
   #schedule(): void {
     if (this.#scheduled || this.#working || (this.#inbox.length === 0 && this.#turns.length === 0)) return;
     this.#scheduled = true;
-    this.#gather(0, performance.now() + GATHER_MS);
-  }
-
-  /** After the events of this turn, so that all requests which have come in join the group. */
-  #gather(seen: number, until: number): void {
-    setImmediate(() => {
-      if (this.#inbox.length > seen && performance.now() < until) return this.#gather(this.#inbox.length, until);
+    atEndOfTurn("store", () => {
       this.#scheduled = false;
       void this.#work();
     });

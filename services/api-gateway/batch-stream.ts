@@ -1,5 +1,5 @@
-import { setImmediate as nextTurn } from "node:timers/promises";
 import type { handleBidiStreamingCall } from "@grpc/grpc-js";
+import { endOfTurn } from "../../lib/end-of-turn.ts";
 import type { Message, ServedMethod } from "./grpc-contract.ts";
 import { refusalOf } from "./grpc-errors.ts";
 import type { GatewayScope } from "./rpc.ts";
@@ -8,7 +8,7 @@ import { writeTogether } from "./write-together.ts";
 
 const DEFAULT_IN_FLIGHT = 256;
 /** Of a call, unless one request is larger: NATS takes 1 MB. */
-const MAX_BATCH_BYTES = 512 * 1024;
+export const MAX_BATCH_BYTES = 512 * 1024;
 
 /** A request as it came in, and its size. */
 export interface Received {
@@ -71,7 +71,7 @@ export function batchStream(method: ServedMethod, scope: GatewayScope): handleBi
     };
 
     const send = async (): Promise<void> => {
-      await nextTurn();
+      await endOfTurn("gather");
       scheduled = false;
       const requests = takeReady(waiting, key, keysUnderWay);
       if (requests.length === 0) return;

@@ -18,6 +18,7 @@ import type { OfferedService } from "./offered-services.ts";
 import { pullStream } from "./pull-stream.ts";
 import { Reflection } from "./reflection.ts";
 import type { GatewayScope } from "./rpc.ts";
+import { together } from "./together.ts";
 import { unary } from "./unary.ts";
 
 const MIB = 1024 * 1024;
@@ -130,7 +131,9 @@ export class GrpcServer {
       this.#server.register(path, handler, responseSerialize, deserialize, type);
     };
     const withSize = (bytes: Buffer): Received => ({ message: requestDeserialize(bytes), bytes: bytes.length });
-    if (!requestStream && !responseStream) {
+    if (method.binding.together) {
+      register("unary", together(method, this.#scope), withSize);
+    } else if (!requestStream && !responseStream) {
       register("unary", unary(method, this.#scope), requestDeserialize);
     } else if (!requestStream) {
       register("serverStream", pullStream(method, this.#scope), requestDeserialize);

@@ -83,6 +83,17 @@ export class Rpc {
     }
   }
 
+  /** As `invoke`, for other RPCs too: it does not end with this one. */
+  async invokeForMany(action: string, params: object): Promise<unknown> {
+    const meta: CallMeta = { grpc: this.#grpc, traceparent: this.#traceparent };
+    return this.#broker.call(action, params, { meta, requestID: this.requestId });
+  }
+
+  /** RPCs with the same text have the same metadata. */
+  get metadataText(): string {
+    return JSON.stringify(this.#grpc);
+  }
+
   /** Tells the service that the stream is over; may outlive the RPC, so it takes no deadline. */
   async close(action: string, reason: "completed" | "broken", signal?: AbortSignal): Promise<void> {
     const meta = { grpc: this.#grpc, traceparent: this.#traceparent, stream: { id: this.streamId } };

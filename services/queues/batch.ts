@@ -1,6 +1,7 @@
 /** Many requests in one call: each is done or refused on its own, and has an answer in its place. */
 import type { Service } from "moleculer";
 import { invalidArgument, LongshoreError, viewError } from "../../lib/errors.ts";
+import type { Outcome } from "../../mixins/grpc.mixin.ts";
 import { done, type Params } from "./wire.ts";
 
 /** Requests that the messages of one batch may hold. */
@@ -13,6 +14,26 @@ export function readBatch(field: string, value: unknown): Params[] {
     throw invalidArgument(field, `must be a list of 1 to ${MAX_BATCH}, not of ${value.length}`);
   }
   return value as Params[];
+}
+
+/** Begins `work` for all of the items in their order; answers what became of each, for the gateway to tell. */
+export function outcomeOfEach(
+  service: Service,
+  requestId: string | null | undefined,
+  items: Params[],
+  work: (item: Params) => Promise<Params>,
+): Promise<Outcome[]> {
+  const outcome = async (item: Params): Promise<Outcome> => {
+    try {
+      return { answer: done(await work(item)) };
+    } catch (error) {
+      const { type, message, data } = viewError(error);
+      if (error instanceof LongshoreError) return { error: { type, message, data } };
+      service.logger.error("one of those that came together failed:", error);
+      return { error: { type, message: `internal error in request ${requestId}`, data } };
+    }
+  };
+  return Promise.all(items.map(outcome));
 }
 
 /**

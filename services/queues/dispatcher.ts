@@ -4,6 +4,7 @@
  * channel in which nobody waits.
  */
 import { setTimeout as sleep } from "node:timers/promises";
+import { endOfTurn } from "../../lib/end-of-turn.ts";
 import type { ClaimRequest } from "./task-claims.ts";
 import type { Offer } from "./task-creates.ts";
 import type { Task } from "./task.ts";
@@ -158,7 +159,7 @@ export class Dispatcher {
     try {
       while (channel.stale && channel.receivers.size > 0) {
         // All receivers that arrive in this turn of the loop share the claim.
-        await new Promise(setImmediate);
+        await endOfTurn("group");
         channel.stale = false;
         const receivers = unpromised(channel, MAX_RECEIVERS);
         if (receivers.length === 0) break;

@@ -76,7 +76,7 @@ const queues: ServiceSchema<object, object, object, This> = {
       service: "standard.Queues",
       errors: STANDARD_ERRORS,
       methods: {
-        CreateTask: "standard.createTask",
+        CreateTask: { action: "standard.createTasksTogether", together: true },
         QueryTaskByID: "standard.queryTaskByID",
         CancelTaskByID: "standard.cancelTaskByID",
         QueryTaskByOwner: "standard.queryTaskByOwner",

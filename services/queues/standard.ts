@@ -6,7 +6,7 @@ import type { ActionSchema, Context, Service } from "moleculer";
 import { invalidArgument, notFound } from "../../lib/errors.ts";
 import { rest } from "../../lib/rest-options.ts";
 import { signalOf } from "../../middlewares/cancellation.ts";
-import { answerEach, MAX_BATCH } from "./batch.ts";
+import { answerEach, MAX_BATCH, outcomeOfEach } from "./batch.ts";
 import type { QueuesService } from "./queues.service.ts";
 import { checkChannel, checkHash, checkLeaseSeconds, type TaskRequest } from "./task-request.ts";
 import type { Task } from "./task.ts";
@@ -25,6 +25,14 @@ export const standardActions = {
     async handler(this: This, ctx: StandardContext) {
       const { task } = await this.tasks.create(requestOf(this, ctx.params.Task));
       return done({ Data: task.hash });
+    },
+  },
+
+  /** CreateTask calls that have come in together. */
+  "standard.createTasksTogether": {
+    async handler(this: This, ctx: StandardContext) {
+      const create = async ({ Task }: Params) => ({ Data: (await this.tasks.create(requestOf(this, Task))).task.hash });
+      return { outcomes: await outcomeOfEach(this, ctx.requestID, ctx.params.items as Params[], create) };
     },
   },
 
