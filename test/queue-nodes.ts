@@ -16,12 +16,19 @@ export interface QueueNodesOptions {
   /** The datastore of each node. */
   datastores: Datastore[];
   maxLost: number;
+  /** In place of chance after losses. */
+  lossRandom?: () => number;
   /** Told of each change that is committed. */
   onChanged?: (changed: Changed) => void;
 }
 
 /** Opens a node for each datastore; hints go to all of them, at once. */
-export async function openQueueNodes({ datastores, maxLost, onChanged }: QueueNodesOptions): Promise<QueueNode[]> {
+export async function openQueueNodes({
+  datastores,
+  maxLost,
+  lossRandom,
+  onChanged,
+}: QueueNodesOptions): Promise<QueueNode[]> {
   const nodes: QueueNode[] = [];
   const fail = (error: unknown) => {
     throw error;
@@ -49,7 +56,7 @@ export async function openQueueNodes({ datastores, maxLost, onChanged }: QueueNo
       },
     });
     const reap = async () => {
-      const reaper = new Reaper(store, maxLost, fail);
+      const reaper = new Reaper(store, maxLost, fail, lossRandom);
       reaper.start();
       await reaper.stop();
     };

@@ -7,6 +7,7 @@ import { Run } from "../servers/run.ts";
 import { measureBacklog } from "./queue/backlog.ts";
 import { measureLatency } from "./queue/latency.ts";
 import { MissingProgram } from "./queue/missing-program.ts";
+import { measurePoison } from "./queue/poison.ts";
 import { measureRates } from "./queue/rates.ts";
 import { measureReceivers } from "./queue/receivers.ts";
 import { Systems } from "./queue/systems.ts";
@@ -23,6 +24,7 @@ const PARTS = {
   backlog: measureBacklog,
   memory: measureBacklog,
   receivers: measureReceivers,
+  poison: measurePoison,
 };
 
 /** Measures the parts that are named, and prints what was measured and what was to be reached. */

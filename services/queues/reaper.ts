@@ -21,16 +21,23 @@ export class Reaper {
   readonly #store: TaskStore;
   readonly #maxLost: number;
   readonly #onError: (error: unknown) => void;
+  readonly #random: () => number;
   readonly #stop = new AbortController();
   /** The earliest time at which something is known to be due, in milliseconds. */
   #dueAt = Infinity;
   #wake: (() => void) | undefined;
   #running: Promise<void> = Promise.resolve();
 
-  constructor(store: TaskStore, maxLost: number, onError: (error: unknown) => void) {
+  constructor(
+    store: TaskStore,
+    maxLost: number,
+    onError: (error: unknown) => void,
+    random: () => number = Math.random,
+  ) {
     this.#store = store;
     this.#maxLost = maxLost;
     this.#onError = onError;
+    this.#random = random;
   }
 
   start(): void {
@@ -47,7 +54,7 @@ export class Reaper {
       await Promise.all(
         orphans.map(({ _id }) =>
           this.#store.change(_id, (task, now) =>
-            task.state === "RUNNING" ? lose(task, "its node ended", this.#maxLost, now) : null,
+            task.state === "RUNNING" ? lose(task, "its node ended", this.#maxLost, now, this.#random) : null,
           ),
         ),
       );
@@ -115,7 +122,7 @@ export class Reaper {
     ]);
     const more = await Promise.all([
       this.#changeDue(delayed, "availableAt", now, promote),
-      this.#changeDue(running, "leaseUntil", now, (task, at) => lapse(task, this.#maxLost, at)),
+      this.#changeDue(running, "leaseUntil", now, (task, at) => lapse(task, this.#maxLost, at, this.#random)),
       this.#changeDue(open, "deadline", now, miss),
     ]);
     return more.includes(true);

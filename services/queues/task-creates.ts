@@ -81,7 +81,7 @@ export class TaskCreates {
     const ids = await this.#ids.take(items.length);
     const now = this.#now();
     const tasks = items.map(({ task }, index): Task => {
-      return { _id: ids[index] ?? 0, ...task, readyAt: now, createTime: now, updateTime: now };
+      return { _id: ids[index] ?? 0, ...task, readyAt: task.availableAt ?? now, createTime: now, updateTime: now };
     });
     const handovers = this.#handOver(tasks, now);
     const stored = new Set<Task>();

@@ -26,7 +26,7 @@ export interface Task {
   state: TaskState;
   /** Higher is served first. */
   priority: number;
-  /** Since when it can be claimed: among equal priorities the earliest is served first. */
+  /** Since when it can be claimed: among equal priorities the earliest is served first. DELAYED: the place that it will have. */
   readyAt: Date;
   input: string;
   output: string;
@@ -121,6 +121,8 @@ export interface Report {
 
 export const DEFAULT_LEASE_SECONDS = 60;
 const DEFAULT_RETRY: RetryPolicy = { initialMs: 1_000, multiplier: 2, maxMs: 10 * 60_000 };
+/** What is waited after a loss from the second one on. */
+const LOSS_DELAY: RetryPolicy = { initialMs: 1_000, multiplier: 2, maxMs: 60_000 };
 const LEASE_FIELDS: (keyof Task)[] = ["leaseUntil", "leaseMs", "holder", "stream", "notices", "token"];
 
 export function isEnded(state: TaskState): state is EndState {
@@ -143,8 +145,9 @@ export function report(task: Task, said: Report, now: Date, random: () => number
     if (task.state === said.state && task.output === said.output) return null;
     throw failedPrecondition(`task ${task._id} has ended: its state is ${task.state}`);
   }
-  // The same FAILURE again, after it has led to a retry.
-  if (task.state === "DELAYED" && said.state === "FAILURE" && task.output === said.output) return null;
+  // The same FAILURE again, after it has led to a retry: a lost task has kept its place, a retried one has that of its time.
+  const retried = task.state === "DELAYED" && task.availableAt && task.readyAt >= task.availableAt;
+  if (retried && said.state === "FAILURE" && task.output === said.output) return null;
   if (task.state !== "RUNNING") {
     throw failedPrecondition(`task ${task._id} is not being worked on: its state is WAITING`);
   }
@@ -194,11 +197,11 @@ function runEnd({ maxRunMs, startTime }: Pick<Task, "maxRunMs" | "startTime">, n
 }
 
 /** An attempt has failed: another follows, if there is one left. */
-function failAttempt(task: Task, output: string, now: Date, random: () => number = Math.random): Transition {
+function failAttempt(task: Task, output: string, now: Date, random: () => number): Transition {
   if (task.retries >= task.retryMax) return end("FAILURE", output, now);
   const availableAt = new Date(now.getTime() + retryDelay(task.retryPolicy ?? DEFAULT_RETRY, task.retries, random));
   return {
-    set: { state: "DELAYED", output, retries: task.retries + 1, availableAt, updateTime: now },
+    set: { state: "DELAYED", output, retries: task.retries + 1, availableAt, readyAt: availableAt, updateTime: now },
     clear: [...LEASE_FIELDS, "progress"],
   };
 }
@@ -220,20 +223,34 @@ export function giveBack(now: Date): Transition {
   return { set: { state: "READY", updateTime: now }, clear: LEASE_FIELDS };
 }
 
-/** The worker vanished: again from the start, or FAILURE after too many of these. */
-export function lose(task: Task, why: string, maxLost: number, now: Date): Transition {
+/**
+ * The worker vanished: again from the start, or FAILURE after too many of these. What is lost again may be what kills its
+ * workers, or was in hand with that: after a random time each such task meets another worker, and others beside it.
+ */
+export function lose(
+  task: Task,
+  why: string,
+  maxLost: number,
+  now: Date,
+  random: () => number = Math.random,
+): Transition {
   const losses = task.losses + 1;
-  if (losses < maxLost) return { set: { state: "READY", losses, updateTime: now }, clear: LEASE_FIELDS };
-  const failed = end("FAILURE", `lost ${losses} times (MAX_LOST ${maxLost}), the last time: ${why}`, now);
-  return { ...failed, set: { ...failed.set, losses } };
+  if (losses >= maxLost) {
+    const failed = end("FAILURE", `lost ${losses} times (MAX_LOST ${maxLost}), the last time: ${why}`, now);
+    return { ...failed, set: { ...failed.set, losses } };
+  }
+  if (losses === 1) return { set: { state: "READY", losses, updateTime: now }, clear: LEASE_FIELDS };
+  const availableAt = new Date(now.getTime() + retryDelay(LOSS_DELAY, losses - 2, random));
+  return { set: { state: "DELAYED", losses, availableAt, updateTime: now }, clear: LEASE_FIELDS };
 }
 
 /** Its lease has run out: its worker vanished, or took longer than it may. Null where it has not. */
-export function lapse(task: Task, maxLost: number, now: Date): Transition | null {
+export function lapse(task: Task, maxLost: number, now: Date, random: () => number = Math.random): Transition | null {
   if (task.state !== "RUNNING" || !task.leaseUntil || task.leaseUntil >= now) return null;
-  if (now.getTime() < runEnd(task, now)) return { ...lose(task, "its lease ran out", maxLost, now), taken: true };
+  if (now.getTime() < runEnd(task, now))
+    return { ...lose(task, "its lease ran out", maxLost, now, random), taken: true };
   const why = `the attempt took longer than ${(task.maxRunMs ?? 0) / 1_000} seconds (MaxRunSeconds)`;
-  return { ...failAttempt(task, why, now), taken: true };
+  return { ...failAttempt(task, why, now, random), taken: true };
 }
 
 /** Its deadline has passed. Null where it has ended before, or has none. */
@@ -266,16 +283,17 @@ export function follow(task: Task, predecessor: Task, now: Date): Transition | n
   if (predecessor.state === "SUCCESS" || task.always) {
     const input = task.inherits ? { input: predecessor.output } : {};
     if (task.availableAt && task.availableAt > now) {
-      return { set: { state: "DELAYED", updateTime: now, ...input }, clear: [] };
+      return { set: { state: "DELAYED", readyAt: task.availableAt, updateTime: now, ...input }, clear: [] };
     }
     return { set: { state: "READY", readyAt: now, updateTime: now, ...input }, clear: ["availableAt"] };
   }
   return end("CANCEL", `task ${predecessor._id}, which comes before it, ended ${predecessor.state}`, now);
 }
 
+/** A delayed task is due; null where it is not. */
 export function promote(task: Task, now: Date): Transition | null {
   if (task.state !== "DELAYED" || !task.availableAt || task.availableAt > now) return null;
-  return { set: { state: "READY", readyAt: task.availableAt, updateTime: now }, clear: ["availableAt"] };
+  return { set: { state: "READY", updateTime: now }, clear: ["availableAt"] };
 }
 
 /** A task as the other services see it; times are RFC 3339. */

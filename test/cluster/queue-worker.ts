@@ -11,11 +11,14 @@ export interface WorkerSettings {
   leaseSeconds: number;
   /** Reports only when a line comes in, and then prints the answers' states. */
   holds: boolean;
+  /** How long it works on a task. */
+  workMs?: number;
 }
 
 const SUCCESS = 1;
 
-const { address, name, channel, credits, leaseSeconds, holds } = JSON.parse(process.argv[2] ?? "") as WorkerSettings;
+const settings = JSON.parse(process.argv[2] ?? "") as WorkerSettings;
+const { address, name, channel, credits, leaseSeconds, holds, workMs = 0 } = settings;
 const client = new QueuesClient(address);
 const metadata = { "x-worker-id": name };
 const receive = client.receive(metadata);
@@ -32,7 +35,7 @@ receive.on("error", () => undefined);
 receive.on("data", ({ Tasks: { ID, Input } }: ReceivedMessage) => {
   if (Input === "poison") process.kill(process.pid, "SIGKILL");
   held.push(ID);
-  if (!holds) report(ID);
+  if (!holds) setTimeout(report, workMs, ID);
   else if (held.length === credits) console.log("full");
 });
 reports.on("error", () => undefined);

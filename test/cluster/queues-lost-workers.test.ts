@@ -73,6 +73,32 @@ test(
   STRESS_TIMEOUT_MS,
 );
 
+test.each([1, 2])(
+  "of what %i workers with many tasks in hand lose, only the one that kills them fails",
+  (workers) =>
+    withQueueProcesses([{ MAX_LOST: String(MAX_LOST) }], async ([one]) => {
+      const { node, client } = one!;
+      const good = Array<object>(2 * GOOD).fill({ Channel: "many", Owner: 3, Input: "x" });
+      const poison = { Channel: "many", Owner: 3, Input: "poison" };
+      // Seven others are in hand with it, and come before it when they come back.
+      await createTasks(client, [...good.slice(0, 7), poison, ...good.slice(7)]);
+      const settings = { address: node.grpc, name: "process", channel: "many", credits: 8, leaseSeconds: 60 };
+      const start = () => new WorkerProcess({ ...settings, holds: false, workMs: 20 });
+      const crews = Array.from({ length: workers }, () => new Crew(start));
+      try {
+        await waitFor(async () => !(await tasksOf(client, 3)).some(isOpen), STRESS_TIMEOUT_MS);
+      } finally {
+        await Promise.all(crews.map((crew) => crew.stop()));
+      }
+      expect(crews.reduce((sum, { deaths }) => sum + deaths, 0)).toBe(MAX_LOST);
+      const tasks = await tasksOf(client, 3);
+      expect(tasks).toHaveLength(2 * GOOD + 1);
+      const failed = tasks.filter(({ State }) => State !== "SUCCESS");
+      expect(failed).toEqual([expect.objectContaining({ State: "FAILURE", Input: "poison" })]);
+    }),
+  STRESS_TIMEOUT_MS,
+);
+
 test(
   "a receiver that stops reading costs at most 50 MiB, however much waits for it",
   () =>
@@ -108,6 +134,36 @@ test(
     }),
   STRESS_TIMEOUT_MS,
 );
+
+/** A worker at a time: where one dies, the next takes its place. */
+class Crew {
+  deaths = 0;
+  readonly #start: () => WorkerProcess;
+  readonly #working: Promise<void>;
+  #worker: WorkerProcess;
+  #stopped = false;
+
+  constructor(start: () => WorkerProcess) {
+    this.#start = start;
+    this.#worker = start();
+    this.#working = this.#replace();
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    await this.#worker.kill();
+    await this.#working;
+  }
+
+  async #replace(): Promise<void> {
+    for (;;) {
+      await this.#worker.ended();
+      if (this.#stopped) return;
+      this.deaths += 1;
+      this.#worker = this.#start();
+    }
+  }
+}
 
 function isOpen({ State }: TaskMessage): boolean {
   return State === "WAITING" || State === "PROCEEDING";

@@ -217,7 +217,7 @@ onEveryTopology("standard.Queues", (start) => {
     expect(next).toBe("3");
   });
 
-  test("a broken stream gives its tasks back at once, and after MAX_LOST of them the task fails", async () => {
+  test("a broken stream gives its tasks back, and after MAX_LOST of them the task fails", async () => {
     const name = channel();
     const { ID } = await client.create({ Channel: name });
     for (let loss = 1; loss <= 5; loss += 1) {

@@ -50,6 +50,9 @@ const LATER = "LATER";
 /** In place of the random back-off. */
 export const RETRY_DELAYS_MS = [1_000, 3_000];
 
+/** In place of chance after losses. */
+export const LOSS_RANDOM = 0.6;
+
 export class QueueModel {
   readonly tasks: ModelTask[] = [];
   readonly #status = new Map<string, ChannelStatus>();
@@ -85,7 +88,7 @@ export class QueueModel {
       ...rest,
       id,
       state: next !== undefined ? "CHAINED" : delayMs > 0 ? "DELAYED" : "READY",
-      readyAt: now,
+      readyAt: now + delayMs,
       output: "",
       inherits: next !== undefined && rest.input === "",
       retries: 0,
@@ -119,7 +122,8 @@ export class QueueModel {
   /** Takes the report, or answers false where it is to be refused. */
   report(task: ModelTask, { state, output, nonRetryable, worker }: ModelReport): boolean {
     if (isOver(task)) return task.state === state && task.output === output;
-    if (task.state === "DELAYED" && state === "FAILURE" && task.output === output) return true;
+    const waitsForRetry = task.state === "DELAYED" && task.readyAt === task.availableAt;
+    if (waitsForRetry && state === "FAILURE" && task.output === output) return true;
     if (task.state !== "RUNNING" || this.now > (task.leaseUntil ?? 0)) return false;
     if (worker !== undefined && worker !== task.holder) return false;
     if (state === "RUNNING") Object.assign(task, { output, leaseUntil: this.#leaseEnd(task) });
@@ -140,7 +144,6 @@ export class QueueModel {
     const open = this.tasks.filter((task) => !isOver(task));
     for (const task of open) {
       if (task.state !== "DELAYED" || (task.availableAt ?? 0) >= this.now) continue;
-      task.readyAt = task.availableAt ?? 0;
       delete task.availableAt;
       this.#wait(task, "READY");
     }
@@ -207,6 +210,7 @@ export class QueueModel {
       return;
     }
     task.availableAt = this.now + (RETRY_DELAYS_MS[Math.min(task.retries, RETRY_DELAYS_MS.length - 1)] ?? 0);
+    task.readyAt = task.availableAt;
     task.retries += 1;
     task.output = output;
     this.#wait(task, "DELAYED");
@@ -215,8 +219,14 @@ export class QueueModel {
   #lose(task: ModelTask, why: string, chain?: typeof LATER): void {
     task.losses += 1;
     const output = `lost ${task.losses} times (MAX_LOST ${this.#maxLost}), the last time: ${why}`;
-    if (task.losses < this.#maxLost) this.#wait(task, "READY");
-    else this.#end(task, "FAILURE", output, chain);
+    if (task.losses >= this.#maxLost) {
+      this.#end(task, "FAILURE", output, chain);
+    } else if (task.losses === 1) {
+      this.#wait(task, "READY");
+    } else {
+      task.availableAt = this.now + Math.floor(LOSS_RANDOM * 1_000 * 2 ** (task.losses - 2));
+      this.#wait(task, "DELAYED");
+    }
   }
 
   /** Answers the tasks behind it that it cancels. */
@@ -249,7 +259,7 @@ export class QueueModel {
     }
     if (task.inherits) task.input = predecessor.output;
     if ((task.availableAt ?? 0) > this.now) {
-      task.state = "DELAYED";
+      Object.assign(task, { state: "DELAYED", readyAt: task.availableAt });
     } else {
       Object.assign(task, { state: "READY", readyAt: this.now });
       delete task.availableAt;

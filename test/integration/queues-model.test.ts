@@ -17,14 +17,15 @@ import { amount, STRESS_TIMEOUT_MS } from "../stress.ts";
 import { withTempDir } from "../temp-dir.ts";
 import { ownDatabase } from "../topologies.ts";
 import type { ChannelStatus, ModelReport, ModelTask, NewModelTask } from "./queue-model.ts";
-import { QueueModel, RETRY_DELAYS_MS } from "./queue-model.ts";
+import { LOSS_RANDOM, QueueModel, RETRY_DELAYS_MS } from "./queue-model.ts";
 
-const MAX_LOST = 3;
+const MAX_LOST = 4;
 const CHANNELS = ["a", "b"];
 const STREAMS = ["stream-1", "stream-2"];
 const WORKERS = ["worker-1", "worker-2"];
 const STATUSES: ChannelStatus[] = ["ACTIVE", "ACTIVE", "ACTIVE", "ACTIVE", "PAUSED", "DRAINING"];
 const RETRY_POLICY = { initialMs: 1_000, multiplier: 2, maxMs: 600_000, delaysMs: RETRY_DELAYS_MS };
+const lossRandom = () => LOSS_RANDOM;
 const { signal } = new AbortController();
 
 interface Real {
@@ -258,7 +259,7 @@ const loseStream = fc.record({ node, stream: fc.constantFrom(...STREAMS) }).map(
     const why = "the stream of its worker broke";
     await Promise.all(
       held.map(({ _id }) =>
-        store.change(_id, (task, now) => (task.stream === stream ? lose(task, why, MAX_LOST, now) : null)),
+        store.change(_id, (task, now) => (task.stream === stream ? lose(task, why, MAX_LOST, now, lossRandom) : null)),
       ),
     );
     model.loseStream(stream);
@@ -351,7 +352,7 @@ function keepsToTheModel(open: (directory: string) => Promise<Datastore>, numRun
     await tasks.deleteMany({});
     await (await datastore.collection("channels")).deleteMany({});
     const clocked = withClock(datastore, () => new Date(model.now));
-    const nodes = await openQueueNodes({ datastores: [clocked, clocked], maxLost: MAX_LOST });
+    const nodes = await openQueueNodes({ datastores: [clocked, clocked], maxLost: MAX_LOST, lossRandom });
     return { model, real: { nodes, tasks } };
   }
 

@@ -5,7 +5,7 @@ import type { Collection, Datastore } from "../../lib/datastore/datastore.ts";
 import { openDatastore } from "../../lib/datastore/open.ts";
 import { LongshoreError } from "../../lib/errors.ts";
 import type { Report, Task } from "../../services/queues/task.ts";
-import { isEnded, lapse, report } from "../../services/queues/task.ts";
+import { isEnded, lapse, promote, report } from "../../services/queues/task.ts";
 import type { QueueNode } from "../queue-nodes.ts";
 import { openQueueNodes } from "../queue-nodes.ts";
 import { describeWith } from "../servers.ts";
@@ -16,6 +16,7 @@ import { ownDatabase } from "../topologies.ts";
 const MAX_LOST = 3;
 const LEASE_MS = 150;
 const BATCH = amount(100, 500);
+const OPEN: Task["state"][] = ["READY", "DELAYED", "RUNNING"];
 /** Of each kind of report that comes twice. */
 const TWICE = 340;
 
@@ -82,12 +83,15 @@ function races(open: (directory: string) => Promise<Datastore[]>, total: number)
     }
   }
 
-  /** Takes from their workers what they have had for too long, again and again. */
+  /** Takes from their workers what they have had for too long, and makes what is due ready, again and again. */
   async function reapUntil({ store }: QueueNode, signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
-      const expired = await store.expired(store.now(), 500);
-      await Promise.all(expired.map(({ _id }) => store.change(_id, (task, now) => lapse(task, MAX_LOST, now))));
-      if (expired.length === 0) await sleep(1);
+      const [expired, due] = await Promise.all([store.expired(store.now(), 500), store.due(store.now(), 500)]);
+      await Promise.all([
+        ...expired.map(({ _id }) => store.change(_id, (task, now) => lapse(task, MAX_LOST, now, () => 0))),
+        ...due.map(({ _id }) => store.change(_id, promote)),
+      ]);
+      if (expired.length + due.length === 0) await sleep(1);
     }
   }
 
@@ -141,7 +145,7 @@ function races(open: (directory: string) => Promise<Datastore[]>, total: number)
           for (;;) {
             const claimed = await claim(first, "last", BATCH, LEASE_MS);
             if (claimed.length > 0) await Promise.all(claimed.map(attempt));
-            else if (!(await tasks.findOne({ channel: "last", state: { $in: ["READY", "RUNNING"] } }))) break;
+            else if (!(await tasks.findOne({ channel: "last", state: { $in: OPEN } }))) break;
           }
         }
       });

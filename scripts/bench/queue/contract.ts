@@ -18,6 +18,11 @@ export interface BenchTask {
   Channel: string;
   Input: string;
 }
+/** As lists have it. */
+export interface ListedTask extends BenchTask {
+  State: string;
+  Output: string;
+}
 export interface Answer {
   State: string;
   Message: string;
@@ -32,6 +37,7 @@ export type ReceiveStream = ClientDuplexStream<{ Channel: string }, { Tasks: Ben
 
 export interface StandardClient {
   CreateTask: UnaryCall<{ Task: object }, Answer>;
+  QueryTaskByOwner: UnaryCall<{ Owner: number; Limit: number; Offset: number }, AnswerOf<ListedTask[]>>;
   QueryLengthByChannel: UnaryCall<{ Channel: string }, AnswerOf<string>>;
   ReceiveQueueByChannel(): ReceiveStream;
   ReportTaskResult(): ClientDuplexStream<Report, Answer>;
@@ -42,6 +48,7 @@ export interface LongshoreClient {
   StreamCreateTask(): ClientDuplexStream<{ Task: object }, Answer>;
   ReceiveTasks: UnaryCall<{ Channel: string; Max: number; WaitSeconds: number }, AnswerOf<BenchTask[]>>;
   ReportTasks: UnaryCall<{ Reports: Report[] }, AnswerOf<Answer[]>>;
+  close(): void;
 }
 
 /** A client of `standard.Queues` with a connection of its own. */

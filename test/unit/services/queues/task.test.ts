@@ -124,7 +124,7 @@ describe("a report", () => {
         task,
         report(task, { state: "FAILURE", output: "no" }, now, () => 0.999),
       );
-      expect(task).toMatchObject({ state: "DELAYED", output: "no", retries: attempt + 1 });
+      expect(task).toMatchObject({ state: "DELAYED", output: "no", retries: attempt + 1, readyAt: task.availableAt });
       delays.push((task.availableAt?.getTime() ?? 0) - now.getTime());
       expect(report(task, { state: "FAILURE", output: "no" }, now)).toBeNull();
       task = running({ ...task, state: "RUNNING" });
@@ -157,16 +157,36 @@ describe("a report", () => {
 });
 
 describe("a lost task", () => {
-  test("waits again at once, keeps its retries, and fails after the last loss that is allowed", () => {
-    let task = running({ retries: 1, retryMax: 3 });
+  const halfway = () => 0.5;
+
+  test("waits again at once, later ones after a random time that grows, and fails after the last that is allowed", () => {
+    let task = running({ readyAt: later(-9), retries: 1, retryMax: 3 });
+    const waits: number[] = [];
     for (let losses = 1; losses < 5; losses += 1) {
-      task = apply(task, lose(task, "its lease ran out", 5, now));
-      expect(task).toMatchObject({ state: "READY", losses, retries: 1 });
+      task = apply(task, lose(task, "its lease ran out", 5, now, halfway));
+      expect(task).toMatchObject({ state: losses === 1 ? "READY" : "DELAYED", losses, retries: 1 });
+      waits.push((task.availableAt ?? now).getTime() - now.getTime());
+      if (task.availableAt) task = apply(task, promote(task, task.availableAt));
+      expect(task).toMatchObject({ state: "READY", readyAt: later(-9) });
+      expect(task).not.toHaveProperty("availableAt");
       task = running({ ...task, state: "RUNNING" });
     }
+    expect(waits).toEqual([0, 500, 1_000, 2_000]);
     task = apply(task, lose(task, "its lease ran out", 5, now));
     expect(task).toMatchObject({ state: "FAILURE", losses: 5 });
     expect(task.output).toBe("lost 5 times (MAX_LOST 5), the last time: its lease ran out");
+  });
+
+  test("waits a minute at most, however often it was lost before", () => {
+    const task = running({ losses: 998 });
+    expect(apply(task, lose(task, "", 1_000, now, halfway)).availableAt).toEqual(later(30_000));
+  });
+
+  test("that waits for its time takes no report, not even that of a failure again", () => {
+    const task = running({ readyAt: later(-9), losses: 1, retryMax: 3 });
+    const lost = apply(task, lose(task, "", 5, now, halfway));
+    expect(() => report(lost, { state: "FAILURE", output: "" }, now)).toThrow("its state is WAITING");
+    expect(apply(lost, miss({ ...lost, deadline: now }, now))).toMatchObject({ state: "FAILURE" });
   });
 
   test("that was given back has lost nothing", () => {
@@ -214,6 +234,12 @@ describe("an attempt with a longest time", () => {
     expect(apply(over, failed)).toMatchObject({ state: "DELAYED", retries: 1, losses: 0, output });
     const vanished = { ...task, leaseUntil: later(500) };
     expect(apply(vanished, lapse(vanished, 5, later(600)))).toMatchObject({ state: "READY", retries: 0, losses: 1 });
+    const again = { ...vanished, losses: 1 };
+    const lost = apply(
+      again,
+      lapse(again, 5, later(600), () => 0.2),
+    );
+    expect(lost).toMatchObject({ state: "DELAYED", availableAt: later(800), retries: 0, losses: 2 });
   });
 });
 
@@ -276,7 +302,8 @@ describe("a chained task", () => {
   test("with a time of its own waits on for that, unless it has passed", () => {
     const first = make({}, { _id: 3, state: "SUCCESS", output: "42" });
     const timed = make({ next: 3, delayMs: 10 });
-    expect(apply(timed, follow(timed, first, later(9)))).toMatchObject({ state: "DELAYED", availableAt: later(10) });
+    const times = { availableAt: later(10), readyAt: later(10) };
+    expect(apply(timed, follow(timed, first, later(9)))).toMatchObject({ state: "DELAYED", ...times });
     const due = apply(timed, follow(timed, first, later(10)));
     expect(due).toMatchObject({ state: "READY", input: "42" });
     expect(due).not.toHaveProperty("availableAt");
@@ -289,9 +316,9 @@ describe("a chained task", () => {
 });
 
 test("a delayed task becomes ready when it is due, not before", () => {
-  const task = make({}, { state: "DELAYED", availableAt: later(10) });
+  const task = make({}, { state: "DELAYED", availableAt: later(10), readyAt: later(10) });
   expect(promote(task, now)).toBeNull();
-  expect(apply(task, promote(task, later(10)))).toMatchObject({ state: "READY", readyAt: later(10) });
+  expect(apply(task, promote(task, later(11)))).toMatchObject({ state: "READY", readyAt: later(10) });
 });
 
 test("a cancel of an ended task is refused with the state that stands", () => {
