@@ -38,7 +38,8 @@ interface Plan {
   before: Task;
   after: Task;
   set: Partial<Task>;
-  clear: Set<keyof Task>;
+  /** May hold one twice, and none that is set. */
+  clear: (keyof Task)[];
   taken: boolean;
   items: { index: number; outcome: Outcome<Changed> }[];
   /** Decided on what this node remembers: good where the write finds it so, else to be decided again. */
@@ -167,7 +168,7 @@ export class TaskChanges {
 const UNSTEADY = new LongshoreError("ABORTED", "the task keeps changing, try again");
 
 function planFor(task: Task, remembered: boolean): Plan {
-  return { before: task, after: task, set: {}, clear: new Set(), taken: false, items: [], remembered };
+  return { before: task, after: task, set: {}, clear: [], taken: false, items: [], remembered };
 }
 
 function abandon(index: number, error: Error): Plan {
@@ -176,15 +177,17 @@ function abandon(index: number, error: Error): Plan {
 
 function apply(plan: Plan, { set, clear, taken = false }: Transition): void {
   plan.taken ||= taken && plan.after.state === "RUNNING";
-  const after: Task = { ...plan.after, ...set };
-  for (const field of Object.keys(set)) plan.clear.delete(field as keyof Task);
-  for (const field of clear) {
-    // To delete it would make the object a slow one.
-    if (after[field] !== undefined) Object.assign(after, { [field]: undefined });
-    Reflect.deleteProperty(plan.set, field);
-    plan.clear.add(field);
+  const after = { ...plan.after, ...set };
+  // To delete them would make the object a slow one.
+  for (const field of clear) if (after[field] !== undefined) (after as Record<keyof Task, unknown>)[field] = undefined;
+  if (plan.before === plan.after) {
+    plan.set = set;
+    plan.clear = clear;
+  } else {
+    const earlier = Object.entries(plan.set).filter(([field]) => !clear.includes(field as keyof Task));
+    plan.set = { ...Object.fromEntries(earlier), ...set };
+    plan.clear = [...plan.clear.filter((field) => !(field in set)), ...clear];
   }
-  Object.assign(plan.set, set);
   plan.after = after;
 }
 
@@ -197,7 +200,13 @@ function operation({ before, set, clear }: Plan): AnyBulkWriteOperation<Task> {
   const { _id, state, token = null, prior = null, mark = null } = before;
   const filter = { _id, state, token, prior, mark };
   const update: UpdateFilter<Task> = { $set: set };
-  const gone = [...clear].filter((field) => before[field] !== undefined);
-  if (gone.length) update.$unset = Object.fromEntries(gone.map((field) => [field, ""])) as typeof update.$unset;
+  const gone: Partial<Record<keyof Task, "">> = {};
+  let some = false;
+  for (const field of clear) {
+    if (before[field] === undefined) continue;
+    gone[field] = "";
+    some = true;
+  }
+  if (some) update.$unset = gone as typeof update.$unset;
   return { updateOne: { filter: filter as Filter<Task>, update } };
 }

@@ -249,7 +249,8 @@ export function readID(value: unknown): number {
 
 /** How many a page may hold: 1 to 1,000, 100 where that is not said. */
 export function readPageSize(params: Params): number {
-  return readCount("PageSize", params.PageSize, 0, MAX_PAGE) || DEFAULT_PAGE;
+  const size = Number(readUint64("PageSize", params.PageSize)) || DEFAULT_PAGE;
+  return readCount("PageSize", size, 1, MAX_PAGE);
 }
 
 export function readCount(field: string, value: unknown, min: number, max: number): number {

@@ -291,7 +291,7 @@ onEveryTopology("channels of longshore.v1.Queues", (start) => {
       { Name: `${prefix}-c`, Status: "ACTIVE", Settings: { Concurrency: "1" } },
       { Name: `${prefix}\u{1F6A2}`, Status: "ACTIVE", Settings: {} },
     ]);
-    expect((await rest("GET", "channels?PageSize=1001")).body.Message).toContain("PageSize: must be 0 to 1000");
+    expect((await rest("GET", "channels?PageSize=1001")).body.Message).toContain("PageSize: must be 1 to 1000");
     expect((await rest("GET", "channels?PageToken=abc")).body.Message).toContain("PageToken: ");
   }, 20_000);
 
