@@ -3,7 +3,7 @@ import { join } from "node:path";
 
 export const NODE_FLAGS = [
   // Node would let the young generation grow to 64 MB and keep it: a node at rest needs none of it.
-  "--max-semi-space-size=8",
+  "--max-semi-space-size=16",
   "--import",
   join(import.meta.dirname, "compile-cache.js"),
 ];

@@ -5,6 +5,7 @@
 import { ServiceBroker } from "moleculer";
 import { configWarnings, loadConfig, type Config } from "../lib/config.ts";
 import { LongshoreError, unavailable } from "../lib/errors.ts";
+import { releaseMemoryWhenIdle } from "../lib/idle-memory.ts";
 import { maskUrls } from "../lib/secrets.ts";
 import { loadServices } from "../lib/service-files.ts";
 import { signingKey } from "../lib/signing-key.ts";
@@ -44,6 +45,7 @@ async function start(config: Config): Promise<void> {
   // a broker alone does not keep its process alive
   setInterval(() => undefined, 2 ** 30);
   console.log(readyLine(broker, config));
+  releaseMemoryWhenIdle();
   if (repl) broker.repl();
 }
 

@@ -99,7 +99,7 @@ export class LoadProcess {
   }
 
   async close(): Promise<void> {
-    this.#child.disconnect();
+    if (this.#child.connected) this.#child.disconnect();
     await this.#ended.catch(() => undefined);
   }
 

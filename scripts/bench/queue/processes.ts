@@ -4,7 +4,7 @@ import { readdir, readFile, readlink } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 
 const MS_PER_TICK = 1_000 / Number(execFileSync("getconf", ["CLK_TCK"], { encoding: "utf8" }));
-const SETTLE_LIMIT_SECONDS = 20;
+const SETTLE_LIMIT_SECONDS = 30;
 
 /** Milliseconds of CPU that a process has had, all of its threads. */
 export async function cpuMs(pid: number): Promise<number> {
@@ -31,7 +31,7 @@ export async function processIn(directory: string): Promise<number> {
 /** Bytes of memory once they do not fall any more. */
 export async function residentBytesSettled(pid: number): Promise<number> {
   let lowest = Infinity;
-  for (let second = 0, unchanged = 0; second < SETTLE_LIMIT_SECONDS && unchanged < 4; second += 1, unchanged += 1) {
+  for (let second = 0, unchanged = 0; second < SETTLE_LIMIT_SECONDS && unchanged < 8; second += 1, unchanged += 1) {
     await delay(1_000);
     const bytes = await residentBytes(pid);
     if (bytes < lowest * 0.995) unchanged = 0;
