@@ -1,4 +1,5 @@
 /** Producer and worker on plain grpc-js, for Longshore and for the ceiling: they speak the same contract. */
+import { once } from "node:events";
 import type { ClientUnaryCall } from "@grpc/grpc-js";
 import { status } from "@grpc/grpc-js";
 import type { Answer, AnswerOf, BenchTask, LongshoreClient, StandardClient } from "./contract.ts";
@@ -63,8 +64,9 @@ async function workOneByOne(client: StandardClient, Channel: string, heard: Hear
   const receive = client.ReceiveQueueByChannel();
   const reports = client.ReportTaskResult();
   const inHand = new Fifo<string>();
-  const idle = Promise.withResolvers<void>();
+  const ended = once(receive, "end");
   let stopping = false;
+  let onIdle: (() => void) | undefined;
   receive.on("data", ({ Tasks: { ID, Input } }: { Tasks: BenchTask }) => {
     heard.received(Input);
     inHand.push(Input);
@@ -74,16 +76,18 @@ async function workOneByOne(client: StandardClient, Channel: string, heard: Hear
     demandDone(answer);
     heard.reported(inHand.shift()!);
     if (!stopping) receive.write({ Channel });
-    else if (inHand.size === 0) idle.resolve();
+    else if (inHand.size === 0) onIdle?.();
   });
   const start = () => {
     for (let credit = 0; credit < WORKER_CREDITS; credit += 1) receive.write({ Channel });
   };
   const stop = async () => {
     stopping = true;
-    // Half-closed: what was asked for and has not come is given up, what is on its way still comes.
+    // Half-closed: what was asked for and has not come is given up, what is on its way still comes. Until the server has heard
+    // of that, it gives the next phase's tasks to this stream.
     receive.end();
-    if (inHand.size > 0) await idle.promise;
+    await ended;
+    if (inHand.size > 0) await new Promise<void>((resolve) => (onIdle = resolve));
     reports.end();
   };
   return { start, stop };
