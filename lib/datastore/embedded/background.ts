@@ -1,9 +1,12 @@
 /** The event loop's side of the embedded store's background thread, which is started when it is first needed. */
 import { Worker } from "node:worker_threads";
-import { unavailable } from "../../errors.ts";
+import { LongshoreError, unavailable } from "../../errors.ts";
 import { joinDocuments, splitDocuments } from "./documents.ts";
 import type { Answer, Command, Request } from "./wire.ts";
 import { decodeError } from "./wire.ts";
+
+/** Commands that may wait; each request holds what it brings. */
+const MAX_WAITING = 1_000;
 
 interface Waiting {
   resolve: (documents: Buffer[]) => void;
@@ -15,12 +18,16 @@ export class Background {
   readonly #waiting = new Map<number, Waiting>();
   #worker: Worker | undefined;
   #lastId = 0;
+  #closed = false;
 
   constructor(file: string) {
     this.#file = file;
   }
 
-  /** Rejects with what the request was refused for, and with UNAVAILABLE where the thread has died of it. */
+  /**
+   * Rejects with what the request was refused for, with UNAVAILABLE where the thread has died of it, and with
+   * RESOURCE_EXHAUSTED where too many wait for the thread.
+   */
   request({ documents, ...request }: Request): Promise<Buffer[]> {
     const bytes = joinDocuments(documents);
     return this.#tell({ id: 0, do: "request", request, bytes }, [bytes.buffer]);
@@ -32,10 +39,18 @@ export class Background {
   }
 
   async close(): Promise<void> {
-    if (this.#worker) await this.#tell({ id: 0, do: "close" }).catch(() => undefined);
+    const closing = this.#worker && this.#tell({ id: 0, do: "close" });
+    this.#closed = true;
+    await closing?.catch(() => undefined);
   }
 
   #tell(command: Command, transfer: ArrayBuffer[] = []): Promise<Buffer[]> {
+    if (this.#closed) return Promise.reject(unavailable("the embedded store is closed"));
+    if (this.#waiting.size >= MAX_WAITING && command.do === "request") {
+      return Promise.reject(
+        new LongshoreError("RESOURCE_EXHAUSTED", "too many long requests wait for the embedded store"),
+      );
+    }
     const id = (this.#lastId += 1);
     this.#worker ??= this.#start();
     this.#worker.postMessage({ ...command, id }, transfer);

@@ -11,6 +11,7 @@ import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
 import type { Collection, Datastore, Document, IndexDescription } from "../../../../lib/datastore/datastore.ts";
 import { openEmbedded } from "../../../../lib/datastore/embedded.ts";
+import { Background } from "../../../../lib/datastore/embedded/background.ts";
 
 interface Item extends Document {
   _id: number | string;
@@ -343,6 +344,18 @@ describe("the background thread", () => {
     await expect(waiting).rejects.toMatchObject({ type: "UNAVAILABLE" });
     expect(await items.countDocuments({ a: 1 })).toBe(0);
     expect(await items.updateMany({}, { $set: { a: 1 } })).toMatchObject({ modifiedCount: 30_000 });
+  });
+
+  test("refuses more requests than may wait for it, and all once it is closed", async () => {
+    await opened();
+    const background = new Background(join(directory, "longshore.db"));
+    const ping = () => background.request({ operation: "ping", collection: "items", documents: [] });
+    const outcomes = await Promise.allSettled(Array.from({ length: 1_001 }, ping));
+    expect(outcomes.filter(({ status }) => status === "rejected")).toMatchObject([
+      { reason: { type: "RESOURCE_EXHAUSTED" } },
+    ]);
+    await background.close();
+    await expect(ping()).rejects.toMatchObject({ type: "UNAVAILABLE" });
   });
 
   test("keeps the log short however much is written, also in one go", async () => {
