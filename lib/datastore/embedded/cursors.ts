@@ -5,11 +5,12 @@
 import { LongshoreError } from "../../errors.ts";
 import { Catalog } from "./catalog.ts";
 import { Connection } from "./connection.ts";
+import { serialize } from "./documents.ts";
 import { compileProjection } from "./projection.ts";
 import type { Found } from "./selection.ts";
 import { Selection } from "./selection.ts";
-import { batchAnswer, readArguments } from "./requests.ts";
 import type { Request } from "./wire.ts";
+import { readArguments } from "./wire.ts";
 
 const MAX_OPEN = 32;
 const IDLE_MS = 10 * 60_000;
@@ -43,6 +44,11 @@ export function readBatch(reading: Reading, project: ((bytes: Uint8Array) => Uin
     }
     if ((!found || documents.length % 64 === 0) && performance.now() > end) return { documents, done: false };
   }
+}
+
+/** The cursor's number stands in front while there is more. */
+export function batchAnswer({ documents, done }: Batch, cursor?: number): Uint8Array[] {
+  return [serialize(done ? {} : { cursor }), ...documents];
 }
 
 interface Cursor {

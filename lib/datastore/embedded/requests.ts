@@ -1,30 +1,20 @@
 /** What each request does to the store, in documents in and documents out. */
-import type { AnyBulkWriteOperation, Document, IndexDescription } from "mongodb";
-import type { FindOptions } from "../datastore.ts";
+import type { AnyBulkWriteOperation, Document } from "mongodb";
 import type { Catalog } from "./catalog.ts";
 import type { Connection } from "./connection.ts";
-import type { Batch } from "./cursors.ts";
-import { readBatch } from "./cursors.ts";
+import { batchAnswer, readBatch } from "./cursors.ts";
 import { deserialize, serialize } from "./documents.ts";
 import type { Limit } from "./limit.ts";
 import { compileProjection } from "./projection.ts";
 import { Selection } from "./selection.ts";
 import type { Operation, Request } from "./wire.ts";
+import { readArguments } from "./wire.ts";
 import { Writer } from "./writing.ts";
 
 const WRITES: ReadonlySet<Operation> = new Set(["declare", "insert", "bulk", "modify"]);
 
 export function isWrite(operation: Operation): boolean {
   return WRITES.has(operation);
-}
-
-interface Arguments {
-  filter: Document;
-  options: FindOptions & { upsert?: boolean; returnDocument?: "before" | "after" };
-  ordered: boolean;
-  update: Document;
-  indexes?: IndexDescription[];
-  cursor: number;
 }
 
 export class Requests {
@@ -73,15 +63,4 @@ export class Requests {
       reading.return();
     }
   }
-}
-
-export function readArguments(head: Uint8Array | undefined): Arguments {
-  return deserialize<Arguments>(head ?? EMPTY);
-}
-
-const EMPTY = serialize({});
-
-/** The cursor's number stands in front while there is more. */
-export function batchAnswer({ documents, done }: Batch, cursor?: number): Uint8Array[] {
-  return [serialize(done ? {} : { cursor }), ...documents];
 }

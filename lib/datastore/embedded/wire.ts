@@ -2,9 +2,10 @@
  * Requests to the embedded store, and how they pass to its background thread and back: documents as BSON, one after the
  * other in a buffer that is handed over, not copied.
  */
-import type { Document } from "mongodb";
+import type { Document, IndexDescription } from "mongodb";
 import type { ErrorData, ErrorType } from "../../errors.ts";
 import { LongshoreError } from "../../errors.ts";
+import type { FindOptions } from "../datastore.ts";
 import type { RefusedWrite } from "../refusal.ts";
 import { Refusal } from "../refusal.ts";
 import type { Shaped } from "./shapes.ts";
@@ -20,6 +21,22 @@ export interface Request {
   documents: Buffer[];
   /** The operations of a "bulk", where they are not documents. */
   shaped?: Shaped;
+}
+
+interface Arguments {
+  filter: Document;
+  options: FindOptions & { upsert?: boolean; returnDocument?: "before" | "after" };
+  ordered: boolean;
+  update: Document;
+  indexes?: IndexDescription[];
+  cursor: number;
+}
+
+const EMPTY = serialize({});
+
+/** What a request's first document holds. */
+export function readArguments(head: Uint8Array | undefined): Arguments {
+  return deserialize<Arguments>(head ?? EMPTY);
 }
 
 /** To the background thread; `checkpoint` moves the log into the file, `close` ends the thread. */
