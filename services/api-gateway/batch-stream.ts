@@ -1,10 +1,8 @@
-import type { handleBidiStreamingCall } from "@grpc/grpc-js";
 import { endOfTurn } from "../../lib/end-of-turn.ts";
 import type { Message, ServedMethod } from "./grpc-contract.ts";
 import { refusalOf } from "./grpc-errors.ts";
-import type { GatewayScope } from "./rpc.ts";
+import type { GatewayScope, Handler } from "./rpc.ts";
 import { StreamLife } from "./stream-life.ts";
-import { writeTogether } from "./write-together.ts";
 
 const DEFAULT_IN_FLIGHT = 256;
 /** Of a call, unless one request is larger: NATS takes 1 MB. */
@@ -27,7 +25,7 @@ interface Batch {
  * A bidirectional stream of one answer a request, in the order of the requests, where all requests that have come in form
  * one call. A request whose key is in a call under way waits for that, for calls that go to different nodes overtake each other.
  */
-export function batchStream(method: ServedMethod, scope: GatewayScope): handleBidiStreamingCall<Received, Message> {
+export function batchStream(method: ServedMethod, scope: GatewayScope): Handler<Received> {
   const { inFlight: limit = DEFAULT_IN_FLIGHT, key } = method.binding;
   return (call) => {
     const waiting: Received[] = [];
@@ -49,7 +47,6 @@ export function batchStream(method: ServedMethod, scope: GatewayScope): handleBi
     };
     const life: StreamLife = new StreamLife(call, method, scope, finish);
     const { rpc } = life;
-    writeTogether(call);
 
     const isUnderWay = ({ message }: Received): boolean => key !== undefined && keysUnderWay.has(message[key]);
 

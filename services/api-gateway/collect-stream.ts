@@ -1,7 +1,7 @@
-import type { handleClientStreamingCall } from "@grpc/grpc-js";
+import { on } from "node:events";
 import type { Message, ServedMethod } from "./grpc-contract.ts";
 import { statusOf } from "./grpc-errors.ts";
-import type { GatewayScope } from "./rpc.ts";
+import type { GatewayScope, Handler } from "./rpc.ts";
 import { Rpc } from "./rpc.ts";
 import { afterReset } from "./stream-life.ts";
 
@@ -15,18 +15,17 @@ export interface SizedMessage {
 }
 
 /** A client stream: its requests go to the action in batches, one after another; the last call's result answers it. */
-export function collectStream(
-  method: ServedMethod,
-  { broker }: GatewayScope,
-): handleClientStreamingCall<SizedMessage, Message> {
-  return (call, callback) => {
+export function collectStream(method: ServedMethod, { broker }: GatewayScope): Handler<SizedMessage> {
+  return (call) => {
     const rpc = new Rpc(call, broker);
+    const bounds = { close: ["end"], signal: rpc.signal, highWaterMark: MAX_BATCH.messages };
+    const requests = on(call, "data", bounds) as AsyncIterable<[SizedMessage]>;
     const collect = async (): Promise<Message> => {
       const batch = new Batch();
       let state: unknown;
       const send = async (end: boolean): Promise<unknown> =>
         rpc.invoke(method.action, { items: batch.take(), end }, { state });
-      for await (const sized of call.iterator({ destroyOnReturn: false }) as AsyncIterable<SizedMessage>) {
+      for await (const [sized] of requests) {
         if (!batch.fits(sized)) ({ state } = (await send(false)) as { state: unknown });
         batch.add(sized);
       }
@@ -34,15 +33,16 @@ export function collectStream(
       rpc.signal.throwIfAborted();
       return (await send(true)) as Message;
     };
-    call.once("cancelled", () => {
-      if (method.close) void rpc.close(method.close, rpc.finished ? "completed" : "broken");
+    let failed = false;
+    call.once("close", (whole: boolean) => {
+      if (method.close) void rpc.close(method.close, whole && !failed ? "completed" : "broken");
     });
     collect().then(
-      (answer) => {
-        rpc.finished = true;
-        callback(null, answer, rpc.trailers);
+      (answer) => call.answer(answer, rpc.trailers),
+      (error: unknown) => {
+        failed = true;
+        call.fail(statusOf(error, rpc.requestId));
       },
-      (error: unknown) => callback(statusOf(error, rpc.requestId)),
     );
   };
 }

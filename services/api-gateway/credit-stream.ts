@@ -1,10 +1,8 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
-import type { handleBidiStreamingCall } from "@grpc/grpc-js";
 import { LongshoreError } from "../../lib/errors.ts";
 import type { Message, ServedMethod } from "./grpc-contract.ts";
-import type { GatewayScope } from "./rpc.ts";
+import type { GatewayScope, Handler } from "./rpc.ts";
 import { StreamLife } from "./stream-life.ts";
-import { writeTogether } from "./write-together.ts";
 
 /** Items of one call at most, so that one answer stays small however many credits there are. */
 const MAX_ITEMS = 100;
@@ -22,7 +20,7 @@ interface Line {
  * A bidirectional stream where each request is a credit for one answer under its key. At most one call a key waits for
  * answers, and none while the client does not read: it is given no more than it asked for and takes.
  */
-export function creditStream(method: ServedMethod, scope: GatewayScope): handleBidiStreamingCall<Message, Message> {
+export function creditStream(method: ServedMethod, scope: GatewayScope): Handler<Message> {
   const key = method.binding.key!;
   return (call) => {
     const lines = new Map<unknown, Line>();
@@ -45,12 +43,11 @@ export function creditStream(method: ServedMethod, scope: GatewayScope): handleB
       life.fail(error);
     };
     const life: StreamLife = new StreamLife(call, method, scope, finish);
-    writeTogether(call);
     const { streamId } = life.rpc;
     scope.streams.set(streamId, (message) => {
       if (!ending && !life.write(message)) blocked = true;
     });
-    call.once("cancelled", () => scope.streams.delete(streamId));
+    call.once("close", () => scope.streams.delete(streamId));
 
     const serve = async (name: unknown, line: Line): Promise<void> => {
       if (line.waiting) return;

@@ -1,9 +1,7 @@
-import type { handleBidiStreamingCall } from "@grpc/grpc-js";
 import type { Message, ServedMethod } from "./grpc-contract.ts";
 import { refusalOf } from "./grpc-errors.ts";
-import type { GatewayScope } from "./rpc.ts";
+import type { GatewayScope, Handler } from "./rpc.ts";
 import { StreamLife } from "./stream-life.ts";
-import { writeTogether } from "./write-together.ts";
 
 const DEFAULT_IN_FLIGHT = 32;
 
@@ -14,7 +12,7 @@ interface Slot {
 }
 
 /** A bidirectional stream of one answer a request, in the order of the requests, some calls at once. */
-export function eachStream(method: ServedMethod, scope: GatewayScope): handleBidiStreamingCall<Message, Message> {
+export function eachStream(method: ServedMethod, scope: GatewayScope): Handler<Message> {
   const { inFlight: limit = DEFAULT_IN_FLIGHT } = method.binding;
   return (call) => {
     const slots: Slot[] = [];
@@ -31,7 +29,6 @@ export function eachStream(method: ServedMethod, scope: GatewayScope): handleBid
     };
     const life: StreamLife = new StreamLife(call, method, scope, finish);
     const { rpc } = life;
-    writeTogether(call);
 
     const flush = (): void => {
       while (!blocked && slots[0] && (slots[0].answer ?? slots[0].failure)) {

@@ -1,8 +1,7 @@
 /** What a failed call becomes for a gRPC client: a status with google.rpc details, or an answer of its service's form. */
-import type { StatusObject } from "@grpc/grpc-js";
-import { Metadata } from "@grpc/grpc-js";
 import type { ErrorType } from "../../lib/errors.ts";
 import { viewError } from "../../lib/errors.ts";
+import type { Status } from "../../lib/grpc/status.ts";
 import { encodeStatus } from "../../lib/protobuf/google-rpc.ts";
 import type { ErrorTemplate } from "../../mixins/grpc.mixin.ts";
 import { fillTemplate } from "./error-template.ts";
@@ -22,11 +21,10 @@ const REFUSALS: ReadonlySet<ErrorType> = new Set([
 const MAX_MESSAGE = 1500;
 
 /** The status, details included, that ends a call for this error. */
-export function statusOf(error: unknown, requestId: string): StatusObject {
+export function statusOf(error: unknown, requestId: string): Status {
   const view = viewError(error);
   const message = view.message.length > MAX_MESSAGE ? `${view.message.slice(0, MAX_MESSAGE)}…` : view.message;
-  const metadata = new Metadata();
-  metadata.set("grpc-status-details-bin", encodeStatus({ ...view, message }, requestId));
+  const metadata = { "grpc-status-details-bin": encodeStatus({ ...view, message }, requestId) };
   return { code: view.grpc, details: message, metadata };
 }
 

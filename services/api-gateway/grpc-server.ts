@@ -1,10 +1,10 @@
 /** The one gRPC server of a gateway: serves what the services declare, also those that join while it runs. */
 import { readFileSync } from "node:fs";
-import type { UntypedHandleCall } from "@grpc/grpc-js";
-import { Server, ServerCredentials, logVerbosity, setLogVerbosity } from "@grpc/grpc-js";
 import type { ServiceBroker } from "moleculer";
 import type { Config } from "../../lib/config.ts";
 import { failedPrecondition } from "../../lib/errors.ts";
+import type { ServerOptions, TlsOptions } from "../../lib/grpc/server.ts";
+import { Server } from "../../lib/grpc/server.ts";
 import type { GrpcBinding } from "../../mixins/grpc.mixin.ts";
 import type { Received } from "./batch-stream.ts";
 import { batchStream } from "./batch-stream.ts";
@@ -17,22 +17,19 @@ import { GrpcHealth } from "./grpc-health.ts";
 import type { OfferedService } from "./offered-services.ts";
 import { pullStream } from "./pull-stream.ts";
 import { Reflection } from "./reflection.ts";
-import type { GatewayScope } from "./rpc.ts";
+import type { GatewayScope, Handler } from "./rpc.ts";
 import { together } from "./together.ts";
 import { unary } from "./unary.ts";
 
-const MIB = 1024 * 1024;
+const KIB = 1024;
+const MIB = 1024 * KIB;
 
-// It prints lines of its own form for what is reported here as errors; its own variable brings them back.
-if (!process.env["GRPC_VERBOSITY"]) setLogVerbosity(logVerbosity.NONE);
-
-const SERVER_OPTIONS = {
-  "grpc.max_receive_message_length": 4 * MIB,
-  "grpc.max_send_message_length": 16 * MIB,
-  "grpc.max_concurrent_streams": 10_000,
-  // A worker whose machine is gone is noticed within half a minute, and its tasks given to others.
-  "grpc.keepalive_time_ms": 20_000,
-  "grpc.keepalive_timeout_ms": 10_000,
+const SERVER_OPTIONS: ServerOptions = {
+  maxConnections: 10_000,
+  maxConcurrentStreams: 10_000,
+  maxMetadataBytes: 16 * KIB,
+  maxReceiveBytes: 4 * MIB,
+  maxSendBytes: 16 * MIB,
 };
 
 /** A binding, and the Moleculer service that declares it. */
@@ -48,7 +45,7 @@ interface Served {
 }
 
 export class GrpcServer {
-  readonly #server = new Server(SERVER_OPTIONS);
+  readonly #server: Server;
   readonly #scope: GatewayScope;
   readonly #logger: ServiceBroker["logger"];
   readonly #served = new Map<string, Served>();
@@ -59,6 +56,7 @@ export class GrpcServer {
   constructor(scope: GatewayScope, logger: ServiceBroker["logger"]) {
     this.#logger = logger;
     this.#scope = scope;
+    this.#server = new Server(SERVER_OPTIONS, (error) => logger.error("the gRPC server has failed", error));
     this.#health = new GrpcHealth(this.#server, scope.draining);
     this.#reflection = new Reflection(this.#server, scope.draining);
   }
@@ -78,16 +76,15 @@ export class GrpcServer {
   }
 
   /** Listens; the port it got. */
-  async listen({ host, grpcPort, ...config }: Config): Promise<number> {
-    const address = `${host.includes(":") ? `[${host}]` : host}:${grpcPort}`;
-    const credentials = serverCredentials(config);
-    return new Promise((resolve, reject) => {
-      this.#server.bindAsync(address, credentials, (error, port) => {
-        if (!error) resolve(port);
-        else if (error.message.includes("EADDRINUSE")) reject(failedPrecondition(`GRPC_PORT ${grpcPort} is in use`));
-        else reject(failedPrecondition(`GRPC_PORT ${grpcPort} on ${host}: ${error.message}`));
-      });
-    });
+  async listen({ host, grpcPort: port, ...config }: Config): Promise<number> {
+    const tls = tlsOptions(config);
+    try {
+      return await this.#server.listen({ host, port, ...(tls && { tls }) });
+    } catch (error) {
+      const { code, message } = error as NodeJS.ErrnoException;
+      if (code === "EADDRINUSE") throw failedPrecondition(`GRPC_PORT ${port} is in use`);
+      throw failedPrecondition(`GRPC_PORT ${port} on ${host}: ${message}`);
+    }
   }
 
   /** Says whether the node as a whole serves. */
@@ -99,9 +96,9 @@ export class GrpcServer {
   async stop(timeout: number): Promise<void> {
     const force = setTimeout(() => {
       this.#logger.warn(`gRPC calls did not end within ${timeout} ms and were cut off`);
-      this.#server.forceShutdown();
+      this.#server.cut();
     }, timeout);
-    await new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve()));
+    await this.#server.stop();
     clearTimeout(force);
   }
 
@@ -127,37 +124,36 @@ export class GrpcServer {
 
   #register(method: ServedMethod): void {
     const { path, requestStream, responseStream, responseSerialize, requestDeserialize } = method.definition;
-    const register = (type: string, handler: UntypedHandleCall, deserialize: (bytes: Buffer) => object): void => {
-      this.#server.register(path, handler, responseSerialize, deserialize, type);
+    const register = <Request>(handle: Handler<Request>, deserialize: (bytes: Buffer) => Request): void => {
+      this.#server.register({ path, requestStream, responseStream, serialize: responseSerialize, deserialize, handle });
     };
     const withSize = (bytes: Buffer): Received => ({ message: requestDeserialize(bytes), bytes: bytes.length });
     if (method.binding.together) {
-      register("unary", together(method, this.#scope), withSize);
+      register(together(method, this.#scope), withSize);
     } else if (!requestStream && !responseStream) {
-      register("unary", unary(method, this.#scope), requestDeserialize);
+      register(unary(method, this.#scope), requestDeserialize);
     } else if (!requestStream) {
-      register("serverStream", pullStream(method, this.#scope), requestDeserialize);
+      register(pullStream(method, this.#scope), requestDeserialize);
     } else if (!responseStream) {
-      register("clientStream", collectStream(method, this.#scope), withSize);
+      register(collectStream(method, this.#scope), withSize);
     } else if (method.binding.stream === "batch") {
-      register("bidi", batchStream(method, this.#scope), withSize);
+      register(batchStream(method, this.#scope), withSize);
     } else {
       const handler = method.binding.stream === "credit" ? creditStream : eachStream;
-      register("bidi", handler(method, this.#scope), requestDeserialize);
+      register(handler(method, this.#scope), requestDeserialize);
     }
   }
 }
 
 type TlsFiles = Pick<Config, "grpcTlsCert" | "grpcTlsKey" | "grpcTlsCa">;
 
-function serverCredentials({ grpcTlsCert, grpcTlsKey, grpcTlsCa }: TlsFiles): ServerCredentials {
-  if (!grpcTlsCert || !grpcTlsKey) return ServerCredentials.createInsecure();
-  const ca = grpcTlsCa ? readPem("GRPC_TLS_CA", grpcTlsCa) : null;
-  const pair = {
-    cert_chain: readPem("GRPC_TLS_CERT", grpcTlsCert),
-    private_key: readPem("GRPC_TLS_KEY", grpcTlsKey),
+function tlsOptions({ grpcTlsCert, grpcTlsKey, grpcTlsCa }: TlsFiles): TlsOptions | undefined {
+  if (!grpcTlsCert || !grpcTlsKey) return undefined;
+  return {
+    cert: readPem("GRPC_TLS_CERT", grpcTlsCert),
+    key: readPem("GRPC_TLS_KEY", grpcTlsKey),
+    ...(grpcTlsCa && { ca: readPem("GRPC_TLS_CA", grpcTlsCa) }),
   };
-  return ServerCredentials.createSsl(ca, [pair], ca !== null);
 }
 
 function readPem(variable: string, path: string): Buffer {

@@ -1,8 +1,7 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
-import type { handleServerStreamingCall } from "@grpc/grpc-js";
 import { LongshoreError } from "../../lib/errors.ts";
 import type { Message, ServedMethod } from "./grpc-contract.ts";
-import type { GatewayScope } from "./rpc.ts";
+import type { GatewayScope, Handler } from "./rpc.ts";
 import { StreamLife } from "./stream-life.ts";
 
 /** What an action answers to one pull. */
@@ -13,7 +12,7 @@ interface Page {
 }
 
 /** A server stream: the action is asked for page after page, no faster than the client reads. */
-export function pullStream(method: ServedMethod, scope: GatewayScope): handleServerStreamingCall<Message, Message> {
+export function pullStream(method: ServedMethod, scope: GatewayScope): Handler<Message> {
   return (call) => {
     const stop = new LongshoreError("CANCELLED", "the node is stopping");
     const life: StreamLife = new StreamLife(call, method, scope, () => life.rpc.abort(stop));

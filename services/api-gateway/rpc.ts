@@ -1,10 +1,11 @@
 /** One RPC while it runs: who asks, until when, and the way from it to actions. */
 import { randomUUID } from "node:crypto";
-import { Metadata } from "@grpc/grpc-js";
-import type { ServerSurfaceCall } from "@grpc/grpc-js/build/src/server-call.js";
 import type { CallingOptions, ServiceBroker } from "moleculer";
 import { CallScope } from "../../lib/call-scope.ts";
 import { LongshoreError } from "../../lib/errors.ts";
+import type { ServerCall } from "../../lib/grpc/server-call.ts";
+import type { Message } from "./grpc-contract.ts";
+import type { RequestIdentity } from "./request-identity.ts";
 import { identify } from "./request-identity.ts";
 
 /** What the handlers of RPCs share. */
@@ -16,8 +17,11 @@ export interface GatewayScope {
   streams: Map<string, (message: object) => void>;
 }
 
+/** Serves the calls of a method. */
+export type Handler<Request> = (call: ServerCall<Request, Message>) => void;
+
 interface CallMeta {
-  grpc: Record<string, string>;
+  grpc: Readonly<Record<string, string>>;
   traceparent: string;
   stream?: Record<string, unknown>;
   $grpcHeaders?: Record<string, string>;
@@ -26,31 +30,27 @@ interface CallMeta {
 
 /** Turns an RPC into calls of actions that carry its metadata, deadline, identity and cancellation. */
 export class Rpc {
-  readonly requestId: string;
-  readonly signal: AbortSignal;
-  /** Set once the RPC has its answer: grpc-js says "cancelled" after a good end too. */
-  finished = false;
   readonly #broker: ServiceBroker;
-  readonly #call: ServerSurfaceCall;
+  readonly #call: ServerCall;
   /** Not an AbortController of its own, to whose signal each call would have to listen. */
   readonly #scope = new CallScope();
-  readonly #grpc: Record<string, string>;
-  readonly #traceparent: string;
+  #identity: RequestIdentity | undefined;
   #streamId: string | undefined;
-  #headersSent = false;
-  #trailers: Metadata | undefined;
+  #trailers: Record<string, string> | undefined;
 
-  constructor(call: ServerSurfaceCall, broker: ServiceBroker) {
+  constructor(call: ServerCall, broker: ServiceBroker) {
     this.#call = call;
     this.#broker = broker;
-    this.signal = this.#scope.signal;
-    this.#grpc = readMetadata(call.metadata);
-    const { requestId, traceparent } = identify((name) => this.#grpc[name]);
-    this.requestId = requestId;
-    this.#traceparent = traceparent;
-    call.on("cancelled", () => {
-      if (!this.finished) this.abort(new LongshoreError("CANCELLED", "the client is gone"));
-    });
+    call.once("cancelled", () => this.abort(new LongshoreError("CANCELLED", "the client is gone")));
+  }
+
+  get requestId(): string {
+    return this.#identified.requestId;
+  }
+
+  /** Aborted when the RPC ends without an answer. */
+  get signal(): AbortSignal {
+    return this.#scope.signal;
   }
 
   /** Names this RPC's stream among those of all gateways. */
@@ -58,7 +58,7 @@ export class Rpc {
     return (this.#streamId ??= randomUUID());
   }
 
-  get trailers(): Metadata | undefined {
+  get trailers(): Record<string, string> | undefined {
     return this.#trailers;
   }
 
@@ -69,34 +69,34 @@ export class Rpc {
 
   /** Calls an action on the RPC's behalf; for a message of a stream, `stream` says what the action must know of it. */
   async invoke(action: string, params: object, stream?: Record<string, unknown>): Promise<unknown> {
-    const meta: CallMeta = { grpc: this.#grpc, traceparent: this.#traceparent };
+    const meta = this.#meta();
     if (stream) meta.stream = { id: this.streamId, ...stream };
     const options: CallingOptions & { signal: AbortSignal } = { meta, requestID: this.requestId, signal: this.signal };
-    const deadline = this.#call.getDeadline();
+    const { deadline } = this.#call;
     // Moleculer takes 0 for no timeout.
-    if (deadline !== Infinity) options.timeout = Math.max(1, Number(deadline) - Date.now());
+    if (deadline !== Infinity) options.timeout = Math.max(1, deadline - Date.now());
     try {
       return await this.#broker.call(action, params, options);
     } finally {
-      if (meta.$grpcHeaders) this.#sendHeaders(meta.$grpcHeaders);
-      if (meta.$grpcTrailers) this.#trailers = toMetadata(meta.$grpcTrailers, this.#trailers);
+      if (meta.$grpcHeaders) this.#call.sendMetadata(meta.$grpcHeaders);
+      if (meta.$grpcTrailers) this.#trailers = { ...this.#trailers, ...meta.$grpcTrailers };
     }
   }
 
   /** As `invoke`, for other RPCs too: it does not end with this one. */
   async invokeForMany(action: string, params: object): Promise<unknown> {
-    const meta: CallMeta = { grpc: this.#grpc, traceparent: this.#traceparent };
+    const meta = this.#meta();
     return this.#broker.call(action, params, { meta, requestID: this.requestId });
   }
 
   /** RPCs with the same text have the same metadata. */
   get metadataText(): string {
-    return JSON.stringify(this.#grpc);
+    return this.#call.head.metadataText;
   }
 
   /** Tells the service that the stream is over; may outlive the RPC, so it takes no deadline. */
   async close(action: string, reason: "completed" | "broken", signal?: AbortSignal): Promise<void> {
-    const meta = { grpc: this.#grpc, traceparent: this.#traceparent, stream: { id: this.streamId } };
+    const meta: CallMeta = { ...this.#meta(), stream: { id: this.streamId } };
     try {
       await this.#broker.call(action, { id: this.streamId, reason }, { meta, requestID: this.requestId, signal });
     } catch (error) {
@@ -105,23 +105,12 @@ export class Rpc {
     }
   }
 
-  #sendHeaders(headers: Record<string, string>): void {
-    if (this.#headersSent) return;
-    this.#headersSent = true;
-    this.#call.sendMetadata(toMetadata(headers));
+  /** Found out when somebody asks: of calls that go together, only the first's is. */
+  get #identified(): RequestIdentity {
+    return (this.#identity ??= identify((name) => this.#call.head.metadata[name]));
   }
-}
 
-/** Text entries only; `grpc-` names belong to the transport. */
-function readMetadata(metadata: Metadata): Record<string, string> {
-  const entries: Record<string, string> = {};
-  for (const [name, value] of Object.entries(metadata.getMap())) {
-    if (typeof value === "string" && !name.startsWith("grpc-")) entries[name] = value;
+  #meta(): CallMeta {
+    return { grpc: this.#call.head.metadata, traceparent: this.#identified.traceparent };
   }
-  return entries;
-}
-
-function toMetadata(entries: Record<string, string>, metadata = new Metadata()): Metadata {
-  for (const [name, value] of Object.entries(entries)) metadata.set(name, value);
-  return metadata;
 }

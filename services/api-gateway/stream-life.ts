@@ -1,9 +1,7 @@
 import { once } from "node:events";
-import type { Writable } from "node:stream";
 import { setImmediate as nextTurn } from "node:timers/promises";
-import type { Metadata } from "@grpc/grpc-js";
-import type { ServerSurfaceCall } from "@grpc/grpc-js/build/src/server-call.js";
 import { LongshoreError, unavailable } from "../../lib/errors.ts";
+import type { ServerCall } from "../../lib/grpc/server-call.ts";
 import type { ServedMethod } from "./grpc-contract.ts";
 import { statusOf } from "./grpc-errors.ts";
 import type { GatewayScope } from "./rpc.ts";
@@ -17,13 +15,10 @@ export async function afterReset(): Promise<void> {
   for (let turn = 0; turn < 3; turn++) await nextTurn();
 }
 
-/** A stream that answers are written to. */
-type WritableCall = ServerSurfaceCall & Writable & { end(trailers?: Metadata): void };
-
 /** Follows one stream of answers to its end, whatever ends it, and tells the service that wants to know. */
 export class StreamLife {
   readonly rpc: Rpc;
-  readonly #call: WritableCall;
+  readonly #call: ServerCall;
   readonly #method: ServedMethod;
   /** Aborted when the RPC is over. */
   readonly #over = new AbortController();
@@ -31,10 +26,9 @@ export class StreamLife {
   #told = false;
   #failed = false;
   #ended = false;
-  #written = false;
 
   /** `drain` is called when the node begins to stop: the handler brings its stream to an end. */
-  constructor(call: WritableCall, method: ServedMethod, scope: GatewayScope, drain: () => void) {
+  constructor(call: ServerCall, method: ServedMethod, scope: GatewayScope, drain: () => void) {
     this.#call = call;
     this.#method = method;
     this.rpc = new Rpc(call, scope.broker);
@@ -44,13 +38,11 @@ export class StreamLife {
     };
     if (scope.draining.aborted) queueMicrotask(onDrain);
     else scope.draining.addEventListener("abort", onDrain, { once: true });
-    call.once("finish", () => (this.#written = true));
-    // grpc-js says this at the end of every RPC, good or bad.
-    call.once("cancelled", () => {
+    call.once("close", (whole: boolean) => {
       this.#ended = true;
       this.#over.abort();
       scope.draining.removeEventListener("abort", onDrain);
-      void this.#tell(this.#written && !this.#failed ? "completed" : "broken");
+      void this.#tell(whole && !this.#failed ? "completed" : "broken");
     });
   }
 
@@ -64,7 +56,6 @@ export class StreamLife {
     if (!this.#draining) await this.#tell("completed");
     if (this.#ended) return;
     this.#ended = true;
-    this.rpc.finished = true;
     if (this.#draining) this.#endWith(unavailable("this node is stopping; open the stream again"));
     else this.#call.end(this.rpc.trailers);
   }
@@ -98,6 +89,6 @@ export class StreamLife {
   }
 
   #endWith(error: unknown): void {
-    this.#call.emit("error", statusOf(error, this.rpc.requestId));
+    this.#call.fail(statusOf(error, this.rpc.requestId));
   }
 }

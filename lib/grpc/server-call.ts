@@ -1,0 +1,254 @@
+import { EventEmitter } from "node:events";
+import { promisify } from "node:util";
+import { gunzip, inflate } from "node:zlib";
+import { ErrorCode } from "../http2/protocol.ts";
+import type { Stream, StreamListener } from "../http2/stream.ts";
+import type { CallHead } from "./call-head.ts";
+import { MessageReader, tooLarge } from "./message-reader.ts";
+import type { RawMessage } from "./message-reader.ts";
+import type { Metadata, Status } from "./status.ts";
+import { Code, responseBlock, trailersBlock } from "./status.ts";
+
+/** One RPC as a server serves it. */
+export interface Method<Request = unknown, Answer = unknown> {
+  path: string;
+  requestStream: boolean;
+  responseStream: boolean;
+  deserialize(bytes: Buffer): Request;
+  serialize(answer: Answer): Buffer;
+  /** Begins to serve a call: with a single request when that is there, with a stream of them at once. */
+  handle(call: ServerCall<Request, Answer>): void;
+}
+
+export interface CallLimits {
+  maxReceiveBytes: number;
+  maxSendBytes: number;
+}
+
+const PREFIX_BYTES = 5;
+const MAX_TIMER_MS = 2 ** 31 - 1;
+type Decompress = (bytes: Buffer, options: { maxOutputLength: number }) => Promise<Buffer>;
+const DECOMPRESS: Record<string, Decompress | undefined> = { gzip: promisify(gunzip), deflate: promisify(inflate) };
+
+/**
+ * A call on the server. Emits "data" with each request of a stream and "end" after the last, "drain" when what `write` kept
+ * waiting has gone, "cancelled" when it ends without our doing (the client, its deadline, the connection), and last of all
+ * "close", with whether the answer went out whole.
+ */
+export class ServerCall<Request = unknown, Answer = unknown> extends EventEmitter implements StreamListener {
+  readonly head: CallHead;
+  /** When the client stops waiting, in milliseconds since 1970; Infinity where it does not. */
+  readonly deadline: number = Infinity;
+  /** The request, where there is one. */
+  request!: Request;
+  /** Whether it has ended without our doing. */
+  cancelled = false;
+  readonly #stream: Stream;
+  readonly #method: Method;
+  readonly #limits: CallLimits;
+  readonly #reader: MessageReader;
+  #waiting: RawMessage[] = [];
+  #requests = 0;
+  #inputEnded = false;
+  #ended = false;
+  #paused = false;
+  #busy = false;
+  #headersSent = false;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(stream: Stream, method: Method, head: CallHead, limits: CallLimits) {
+    super();
+    this.#stream = stream;
+    this.#method = method;
+    this.#limits = limits;
+    this.#reader = new MessageReader(limits.maxReceiveBytes);
+    this.head = head;
+    if (head.timeout !== Infinity) this.deadline = this.#startDeadline(head.timeout);
+  }
+
+  /** Begins to serve it. */
+  start(): void {
+    this.#stream.listener = this;
+    if (this.#method.requestStream && !this.#ended) this.#method.handle(this);
+  }
+
+  /** No more requests are delivered, and of a stream not more are asked for than were. */
+  pause(): void {
+    this.#paused = true;
+    this.#stream.pause();
+  }
+
+  resume(): void {
+    this.#paused = false;
+    this.#deliver();
+    if (!this.#paused) this.#stream.resume();
+  }
+
+  isPaused(): boolean {
+    return this.#paused;
+  }
+
+  /** Sends the head of the answer, which goes out with the first message otherwise. */
+  sendMetadata(metadata?: Metadata): void {
+    if (this.#headersSent || this.#ended) return;
+    this.#headersSent = true;
+    this.#stream.respond(responseBlock(metadata));
+  }
+
+  /** Whether "drain" is still to come. */
+  get needsDrain(): boolean {
+    return this.#stream.needsDrain;
+  }
+
+  /** Sends an answer; false where the client does not keep up: "drain" tells when it does. */
+  write(answer: Answer): boolean {
+    if (this.#ended) return true;
+    const bytes = this.#method.serialize(answer);
+    if (bytes.length > this.#limits.maxSendBytes) {
+      this.fail(tooLarge(bytes.length, this.#limits.maxSendBytes));
+      return true;
+    }
+    this.sendMetadata();
+    const framed = Buffer.allocUnsafe(PREFIX_BYTES + bytes.length);
+    framed[0] = 0;
+    framed.writeUInt32BE(bytes.length, 1);
+    framed.set(bytes, PREFIX_BYTES);
+    return this.#stream.write(framed);
+  }
+
+  /** Ends the call well, after what has been written. */
+  end(trailers?: Metadata): void {
+    if (this.#ended) return;
+    this.sendMetadata();
+    this.#ended = true;
+    this.#stream.end(trailersBlock({ code: Code.OK, details: "", ...(trailers && { metadata: trailers }) }));
+  }
+
+  /** Ends a call that has a single answer. */
+  answer(answer: Answer, trailers?: Metadata): void {
+    this.write(answer);
+    this.end(trailers);
+  }
+
+  /** Ends the call with an error, after what has been written. */
+  fail(status: Status): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#stream.end(trailersBlock(status, !this.#headersSent));
+  }
+
+  // What follows is for the stream.
+
+  onData(bytes: Buffer): void {
+    if (this.#ended) return;
+    // What has to wait must not keep all that came with it.
+    const keep = this.#paused || this.#busy;
+    const refusal = this.#reader.read(bytes, (message) => {
+      this.#waiting.push(keep ? { ...message, bytes: Buffer.from(message.bytes) } : message);
+    });
+    this.#deliver();
+    if (refusal) this.#refuse(refusal);
+  }
+
+  onEnd(): void {
+    this.#inputEnded = true;
+    this.#deliver();
+  }
+
+  onDrain(): void {
+    this.emit("drain");
+  }
+
+  onClose(code: ErrorCode): void {
+    clearTimeout(this.#timer);
+    this.#waiting = [];
+    const completed = code === ErrorCode.NO_ERROR;
+    if (!completed) this.#cancel();
+    this.emit("close", completed && !this.cancelled);
+  }
+
+  #startDeadline(timeout: number): number {
+    if (Number.isNaN(timeout)) {
+      this.#refuse({
+        code: Code.INTERNAL,
+        details: "grpc-timeout: must be up to 8 digits and one of H, M, S, m, u, n",
+      });
+      return Infinity;
+    }
+    if (timeout <= MAX_TIMER_MS) this.#timer = setTimeout(() => this.#expire(), timeout).unref();
+    return Date.now() + timeout;
+  }
+
+  #expire(): void {
+    this.#cancel();
+    // What waits for a client that does not read would hold up the end.
+    const status = { code: Code.DEADLINE_EXCEEDED, details: "the deadline has passed" };
+    this.#stream.cut(trailersBlock(status, !this.#headersSent));
+  }
+
+  /** Ends the call over what the client did. */
+  #refuse(status: Status): void {
+    if (this.#ended) return;
+    this.#cancel();
+    this.#stream.end(trailersBlock(status, !this.#headersSent));
+  }
+
+  #cancel(): void {
+    if (this.cancelled) return;
+    this.#ended = true;
+    this.cancelled = true;
+    this.emit("cancelled");
+  }
+
+  #deliver(): void {
+    while (this.#waiting.length > 0 && !this.#paused && !this.#busy && !this.#ended) {
+      const { bytes, compressed } = this.#waiting.shift()!;
+      if (compressed) void this.#decompress(bytes);
+      else this.#take(bytes);
+    }
+    if (this.#inputEnded && this.#waiting.length === 0 && !this.#paused && !this.#busy && !this.#ended)
+      this.#endInput();
+  }
+
+  async #decompress(bytes: Buffer): Promise<void> {
+    const { encoding } = this.head;
+    const decompress = DECOMPRESS[encoding];
+    if (!decompress) {
+      const code = encoding === "identity" ? Code.INTERNAL : Code.UNIMPLEMENTED;
+      return this.#refuse({ code, details: `grpc-encoding: a message is compressed, and ${encoding} is not known` });
+    }
+    this.#busy = true;
+    const maxOutputLength = this.#limits.maxReceiveBytes;
+    const message = await decompress(bytes, { maxOutputLength }).catch((error: NodeJS.ErrnoException): Status => {
+      if (error.code !== "ERR_BUFFER_TOO_LARGE")
+        return { code: Code.INTERNAL, details: `a message is not ${encoding}` };
+      return { code: Code.RESOURCE_EXHAUSTED, details: `a message unfolds to more than ${maxOutputLength} bytes` };
+    });
+    this.#busy = false;
+    if (!Buffer.isBuffer(message)) return this.#refuse(message);
+    if (!this.#ended) this.#take(message);
+    this.#deliver();
+  }
+
+  #take(bytes: Buffer): void {
+    let request: unknown;
+    try {
+      request = this.#method.deserialize(bytes);
+    } catch (error) {
+      return this.#refuse({ code: Code.INTERNAL, details: `a message is malformed: ${(error as Error).message}` });
+    }
+    this.#requests++;
+    if (this.#method.requestStream) this.emit("data", request);
+    else if (this.#requests === 1) this.request = request as Request;
+    else this.#refuse({ code: Code.UNIMPLEMENTED, details: "there is more than one request" });
+  }
+
+  #endInput(): void {
+    // Told once.
+    this.#inputEnded = false;
+    if (this.#reader.isInside) return this.#refuse({ code: Code.INTERNAL, details: "the last message is cut off" });
+    if (this.#method.requestStream) this.emit("end");
+    else if (this.#requests === 1) this.#method.handle(this);
+    else this.#refuse({ code: Code.UNIMPLEMENTED, details: "there is no request" });
+  }
+}
