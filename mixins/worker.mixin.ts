@@ -6,7 +6,10 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Context, Service, ServiceSchema } from "moleculer";
 import { configOf } from "../lib/config.ts";
+import type { ErrorType } from "../lib/errors.ts";
 import { unavailable, viewError } from "../lib/errors.ts";
+import type { ProtoSource } from "../lib/protobuf/proto-source.ts";
+import { readProto } from "../lib/protobuf/proto-source.ts";
 
 /** A task as a handler gets it. */
 export interface Job {
@@ -32,13 +35,44 @@ export interface WorkerDeclaration {
    * where the signal was aborted because the node stops.
    */
   handler: (service: Service, job: Job) => Promise<string>;
+  /** How its tasks look as operations; without it as those of clients do, with the output as it is. */
+  operation?: OperationDeclaration;
   /** Takes back what a job has made whose output nobody wants: as it ended, it was cancelled or given to another node. */
   undo?: (service: Service, output: string) => Promise<void>;
 }
 
+export interface OperationDeclaration {
+  /** File under `proto/`, or an absolute path. */
+  proto: string;
+  /** The message in that file that the operation of a task that succeeded holds: `longshore.v1.ExportResult`. */
+  response: string;
+  /**
+   * Action within the service that is given `{tasks}`, TaskViews without inputs, and answers an `OperationDetail` for each, in
+   * their order.
+   */
+  describe: string;
+}
+
+/** What a service tells of one of its tasks as an operation. */
+export interface OperationDetail {
+  doneUnits?: number;
+  /** 0: not known. */
+  totalUnits?: number;
+  message?: string;
+  /** Of a task that succeeded: the response, fields as in the proto; a Timestamp as RFC 3339 text. */
+  response?: Record<string, unknown>;
+}
+
 /** What other services can see: the channels that a service works on. */
 export interface WorkerSettings {
-  workers?: Record<string, { leaseSeconds: number }>;
+  workers?: Record<string, { leaseSeconds: number; operation?: OperationBinding }>;
+}
+
+/** How the tasks of a channel look as operations, with the contract itself. */
+export interface OperationBinding {
+  response: string;
+  describe: string;
+  files: ProtoSource;
 }
 
 /** What queues.receive tells of a task. */
@@ -70,7 +104,7 @@ const FINISH_SHARE = 0.5;
 /** A mixin; a service may have several. */
 export function worker(declaration: WorkerDeclaration): Partial<ServiceSchema> {
   const mixin: Partial<ServiceSchema<WorkerSettings, object, object, This>> = {
-    settings: { workers: { [declaration.channel]: { leaseSeconds: declaration.leaseSeconds } } },
+    settings: { workers: { [declaration.channel]: settingsOf(declaration) } },
 
     events: {
       "queues.ended"(this: This, ctx: Context<{ tasks: { id: number }[] }>) {
@@ -94,6 +128,15 @@ export function worker(declaration: WorkerDeclaration): Partial<ServiceSchema> {
     },
   };
   return mixin as unknown as Partial<ServiceSchema>;
+}
+
+function settingsOf({ leaseSeconds, operation }: WorkerDeclaration): {
+  leaseSeconds: number;
+  operation?: OperationBinding;
+} {
+  if (!operation) return { leaseSeconds };
+  const { proto, response, describe } = operation;
+  return { leaseSeconds, operation: { response, describe, files: readProto(proto) } };
 }
 
 class Worker {
@@ -222,7 +265,7 @@ class Worker {
       if (signal.reason instanceof StopSignal) return { state: "READY", output: "" };
       if (signal.aborted) return undefined;
       this.#service.logger.warn(`${channel}: task ${hash} failed`, error);
-      return { state: "FAILURE", output: failReason(error) };
+      return { state: "FAILURE", output: failReason(error), errorType: viewError(error).type };
     }
   }
 
@@ -273,6 +316,7 @@ interface Said {
   output: string;
   /** Percent. */
   progress?: number;
+  errorType?: ErrorType;
 }
 
 /** Renews a lease and carries the progress, one report at a time. */

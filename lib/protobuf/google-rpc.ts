@@ -26,6 +26,14 @@ export function errorDetails({ type, message, data }: ErrorView, requestId?: str
   return details;
 }
 
+/** An ErrorInfo as a google.protobuf.Any. */
+export function packError(info: { reason: string; domain: string; metadata: Record<string, string> }): {
+  type_url: string;
+  value: Buffer;
+} {
+  return { type_url: "type.googleapis.com/google.rpc.ErrorInfo", value: encode("google.rpc.ErrorInfo", info) };
+}
+
 /** An error as the bytes of a google.rpc.Status, as `grpc-status-details-bin` carries it. */
 export function encodeStatus(error: ErrorView, requestId?: string): Buffer {
   const details = errorDetails(error, requestId).map(({ type, value }) => ({

@@ -18,14 +18,16 @@ const GOOGLE_DIRECTORY = dirname(createRequire(import.meta.url).resolve("google-
 /** Text by import name (`standard/queues.proto`), the file that was asked for first. */
 export type ProtoSource = Record<string, string>;
 
-/** Reads a `.proto` file (under `proto/`, or absolute) and every file it imports, Google's excepted. */
+/** Reads a `.proto` file (under `proto/`, absolute, or one of Google's) and every file it imports, Google's excepted. */
 export function readProto(path: string): ProtoSource {
   const directory = isAbsolute(path) ? dirname(path) : PROTO_DIRECTORY;
   const source: ProtoSource = {};
   loadFiles(isAbsolute(path) ? basename(path) : path, (name, importedBy) => {
     const text = readIfThere(directory, name) ?? readIfThere(PROTO_DIRECTORY, name);
     if (text !== undefined) return (source[name] = text);
-    return readGoogle(name, importedBy);
+    const google = readGoogle(name, importedBy);
+    // What was asked for itself is the source, whoever wrote it.
+    return importedBy === undefined ? (source[name] = google) : google;
   });
   return source;
 }

@@ -23,6 +23,8 @@ export type Handler<Request> = (call: ServerCall<Request, Message>) => void;
 interface CallMeta {
   grpc: Readonly<Record<string, string>>;
   traceparent: string;
+  /** How long the client waits still, in milliseconds. */
+  timeLeft?: number;
   stream?: Record<string, unknown>;
   $grpcHeaders?: Record<string, string>;
   $grpcTrailers?: Record<string, string>;
@@ -74,7 +76,7 @@ export class Rpc {
     const options: CallingOptions & { signal: AbortSignal } = { meta, requestID: this.requestId, signal: this.signal };
     const { deadline } = this.#call;
     // Moleculer takes 0 for no timeout.
-    if (deadline !== Infinity) options.timeout = Math.max(1, deadline - Date.now());
+    if (deadline !== Infinity) meta.timeLeft = options.timeout = Math.max(1, deadline - Date.now());
     try {
       return await this.#broker.call(action, params, options);
     } finally {

@@ -22,11 +22,12 @@ import { Schedules } from "./schedules.ts";
 import { refuseInternal, standardActions } from "./standard.ts";
 import type { Changed } from "./task-changes.ts";
 import { taskActions } from "./task-actions.ts";
+import type { TaskSearch } from "./task-queries.ts";
 import type { TaskListener } from "./task-store.ts";
 import { TaskStore } from "./task-store.ts";
 import type { TaskRequest } from "./task-request.ts";
 import type { Report, Task, TaskView } from "./task.ts";
-import { cancel, giveBack, isEnded, lose, publicState, report, viewTask } from "./task.ts";
+import { cancel, forget, giveBack, isEnded, lose, publicState, report, viewTask } from "./task.ts";
 import { STANDARD_ERRORS } from "./wire.ts";
 
 export interface QueuesService extends WithDatastore {
@@ -54,6 +55,14 @@ type This = Service & QueuesService;
 /** Told to all nodes when tasks have ended. */
 export interface TasksEnded {
   tasks: Pick<TaskView, "id" | "hash" | "channel" | "state">[];
+}
+
+/** Where a page of a search ends. */
+type SearchPlace = Pick<TaskView, "id" | "createTime">;
+
+interface SearchParams extends TaskSearch {
+  size: number;
+  after?: SearchPlace;
 }
 
 interface ListParams {
@@ -166,6 +175,37 @@ const queues: ServiceSchema<object, object, object, This> = {
         const last = after ? { _id: after.id, createTime: new Date(after.createTime) } : null;
         const tasks = await this.tasks.listByLabel(label, new Date(since), last);
         return tasks.map(viewTask);
+      },
+    },
+
+    /** The tasks of these HashCodes that are there, without their inputs; as many as one message holds. */
+    getMany: {
+      idempotent: true,
+      async handler(this: This, ctx: Context<{ hashes: string[] }>): Promise<TaskView[]> {
+        return (await this.tasks.byHashes(ctx.params.hashes)).map(viewTask);
+      },
+    },
+
+    /**
+     * A page of all tasks, the last made first, without their inputs; `after` is what the page before answered as `next`. A page
+     * looks at 5,000 tasks: it may hold none and still have a next one.
+     */
+    search: {
+      idempotent: true,
+      async handler(this: This, ctx: Context<SearchParams>): Promise<{ tasks: TaskView[]; next?: SearchPlace }> {
+        const { filter, owner, size, after } = ctx.params;
+        const place = after && { _id: after.id, time: new Date(after.createTime) };
+        const { tasks, next } = await this.tasks.queries.search({ filter, owner }, size, place);
+        const page = { tasks: tasks.map(viewTask) };
+        return next ? { ...page, next: { id: next._id, createTime: next.time.toISOString() } } : page;
+      },
+    },
+
+    /** Deletes a task as an operation: from then on it is `forgotten`. Its work goes on. */
+    forget: {
+      async handler(this: This, ctx: Context<{ id: number }>): Promise<boolean> {
+        const { before, after } = await this.tasks.change(Number(ctx.params.id), (task) => forget(task));
+        return before !== after;
       },
     },
 

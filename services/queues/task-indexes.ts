@@ -26,6 +26,7 @@ export const TASK_INDEXES: IndexDescription[] = [
     partialFilterExpression: { state: "FAILURE" },
   },
   { name: "stream", key: { stream: 1, _id: 1 }, partialFilterExpression: { stream: { $exists: true } } },
+  { name: "created", key: { createTime: -1, _id: -1 } },
   { name: "owner", key: { owner: 1, createTime: -1, _id: -1 } },
   { name: "successor", key: { next: 1 }, unique: true, partialFilterExpression: { next: { $exists: true } } },
   {

@@ -27,9 +27,16 @@ export interface TaskPage {
   next?: TaskPlace;
 }
 
+/** What is searched for: `owner` where all of it is one owner's, and beyond that whatever a filter can say. */
+export interface TaskSearch {
+  filter: Filter<Task>;
+  owner?: string;
+}
+
 /** Tasks that one page looks at, whether they are in it or not. */
 const MAX_LOOKED_AT = 5_000;
 const BATCH = 100;
+const NEWEST_FIRST = { createTime: -1, _id: -1 } as const;
 
 export class TaskQueries {
   readonly #tasks: Collection<Task>;
@@ -42,7 +49,7 @@ export class TaskQueries {
 
   /** Tasks with the filter's tags (one at least), the last made first. */
   byTags(filter: TaskFilter, size: number, after: TaskPlace | undefined): Promise<TaskPage> {
-    return fillPage(this.#tagged(filter, after), filter, size, ({ createTime }) => createTime);
+    return fillPage(this.#tagged(filter, after), filter, size, createdAt);
   }
 
   /** Tasks of the filter's channel that ended FAILURE, the last first. */
@@ -58,6 +65,31 @@ export class TaskQueries {
     return fillPage(found, filter, size, ({ endTime, createTime }) => endTime ?? createTime);
   }
 
+  /**
+   * Tasks that match, the last made first. A page looks at so many of them, and may hold none and still have one after it.
+   * Their inputs are left out.
+   */
+  async search({ filter, owner }: TaskSearch, size: number, after: TaskPlace | undefined): Promise<TaskPage> {
+    const index: Filter<Task>[] = owner === undefined ? [] : [{ owner }];
+    if (after) {
+      const { _id, time } = after;
+      index.push({ createTime: { $lte: time } }, { $or: [{ createTime: { $lt: time } }, { _id: { $lt: _id } }] });
+    }
+    const options = { sort: NEWEST_FIRST, hint: owner === undefined ? "created" : "owner" };
+    const window = { ...options, skip: MAX_LOOKED_AT - 1, limit: 1, projection: { createTime: 1 } };
+    const [last] = await this.#tasks.find(all(index), window).toArray();
+    if (last) {
+      const { _id, createTime } = last;
+      index.push(
+        { createTime: { $gte: createTime } },
+        { $or: [{ createTime: { $gt: createTime } }, { _id: { $gte: _id } }] },
+      );
+    }
+    const query = { ...options, limit: size + 1, projection: { input: 0 } };
+    const page = await fillPage(this.#tasks.find(all([...index, filter]), query), {}, size, createdAt);
+    return page.next || !last ? page : { ...page, next: { _id: last._id, time: last.createTime } };
+  }
+
   async *#tagged({ tags = {} }: TaskFilter, after: TaskPlace | undefined): AsyncGenerator<Task> {
     const [first] = Object.entries(tags);
     if (!first) return;
@@ -71,6 +103,14 @@ export class TaskQueries {
       if (!place || entries.length < BATCH) return;
     }
   }
+}
+
+function all(filters: Filter<Task>[]): Filter<Task> {
+  return filters.length === 0 ? {} : { $and: filters };
+}
+
+function createdAt({ createTime }: Task): Date {
+  return createTime;
 }
 
 async function fillPage(

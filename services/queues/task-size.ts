@@ -26,7 +26,7 @@ export function withinAnswer(tasks: Task[]): Task[] {
 }
 
 /** Bytes in memory and in a message, about. */
-export function sizeOf({ input, output, channel, hash, tags, retryPolicy }: Task): number {
+export function sizeOf({ input = "", output, channel, hash, tags, retryPolicy }: Task): number {
   // A UTF-16 unit is at most 3 bytes of UTF-8.
   let bytes =
     OTHER_FIELDS_BYTES + Buffer.byteLength(input) + Buffer.byteLength(output) + 3 * channel.length + hash.length;

@@ -6,6 +6,7 @@
  * READY can be claimed; DELAYED waits for `availableAt`; CHAINED waits for its predecessor. Clients know these three as
  * WAITING, and RUNNING as PROCEEDING.
  */
+import type { ErrorType } from "../../lib/errors.ts";
 import { failedPrecondition, invalidArgument } from "../../lib/errors.ts";
 import { checkText } from "./task-request.ts";
 
@@ -55,6 +56,10 @@ export interface Task {
   logged?: number;
   /** Percent. */
   progress?: number;
+  /** FAILURE: of what kind, where that is known. What a client's worker reports is of none. */
+  errorType?: ErrorType;
+  /** Deleted as an operation: as such nobody is told of it any more. */
+  forgotten?: true;
   /** Made by a service of Longshore: what it was asked to do is nobody else's to see or to take. */
   internal?: true;
   /** Groups the tasks of an internal job for `list`: `export.user/123`. */
@@ -113,6 +118,8 @@ export interface Report {
   progress?: number;
   /** With FAILURE: no retry follows. */
   nonRetryable?: boolean;
+  /** With FAILURE: of what kind. */
+  errorType?: ErrorType;
   /** Who reports; none is accepted from anyone. */
   worker?: string;
   /** Which of the task's attempts it is about: a worker may have got the task again, while it is still at it. */
@@ -167,8 +174,8 @@ export function report(task: Task, said: Report, now: Date, random: () => number
     case "CANCEL":
       return end(said.state, said.output, now);
     case "FAILURE":
-      if (said.nonRetryable) return end("FAILURE", said.output, now);
-      return failAttempt(task, said.output, now, random);
+      if (said.nonRetryable) return fail(said.output, said.errorType, now);
+      return failAttempt(task, said.output, said.errorType, now, random);
     default:
       return said.state satisfies never;
   }
@@ -197,8 +204,14 @@ function runEnd({ maxRunMs, startTime }: Pick<Task, "maxRunMs" | "startTime">, n
 }
 
 /** An attempt has failed: another follows, if there is one left. */
-function failAttempt(task: Task, output: string, now: Date, random: () => number): Transition {
-  if (task.retries >= task.retryMax) return end("FAILURE", output, now);
+function failAttempt(
+  task: Task,
+  output: string,
+  errorType: ErrorType | undefined,
+  now: Date,
+  random: () => number,
+): Transition {
+  if (task.retries >= task.retryMax) return fail(output, errorType, now);
   const availableAt = new Date(now.getTime() + retryDelay(task.retryPolicy ?? DEFAULT_RETRY, task.retries, random));
   return {
     set: { state: "DELAYED", output, retries: task.retries + 1, availableAt, readyAt: availableAt, updateTime: now },
@@ -216,6 +229,11 @@ export function retryDelay(policy: RetryPolicy, retries: number, random: () => n
 export function end(state: EndState, output: string, now: Date): Transition {
   const clear: (keyof Task)[] = [...LEASE_FIELDS, "availableAt", "deadline"];
   return { set: { state, output, endTime: now, updateTime: now }, clear };
+}
+
+function fail(output: string, errorType: ErrorType | undefined, now: Date): Transition {
+  const failed = end("FAILURE", output, now);
+  return errorType ? { ...failed, set: { ...failed.set, errorType } } : failed;
 }
 
 /** Back to where it stood in its channel, nothing lost. */
@@ -236,7 +254,8 @@ export function lose(
 ): Transition {
   const losses = task.losses + 1;
   if (losses >= maxLost) {
-    const failed = end("FAILURE", `lost ${losses} times (MAX_LOST ${maxLost}), the last time: ${why}`, now);
+    const output = `lost ${losses} times (MAX_LOST ${maxLost}), the last time: ${why}`;
+    const failed = fail(output, "DEADLINE_EXCEEDED", now);
     return { ...failed, set: { ...failed.set, losses } };
   }
   if (losses === 1) return { set: { state: "READY", losses, updateTime: now }, clear: LEASE_FIELDS };
@@ -250,14 +269,14 @@ export function lapse(task: Task, maxLost: number, now: Date, random: () => numb
   if (now.getTime() < runEnd(task, now))
     return { ...lose(task, "its lease ran out", maxLost, now, random), taken: true };
   const why = `the attempt took longer than ${(task.maxRunMs ?? 0) / 1_000} seconds (MaxRunSeconds)`;
-  return { ...failAttempt(task, why, now, random), taken: true };
+  return { ...failAttempt(task, why, "DEADLINE_EXCEEDED", now, random), taken: true };
 }
 
 /** Its deadline has passed. Null where it has ended before, or has none. */
 export function miss(task: Task, now: Date): Transition | null {
   if (isEnded(task.state) || !task.deadline || task.deadline > now) return null;
   const why = `the task had not ended by its deadline, ${task.deadline.toISOString()}`;
-  return { ...end("FAILURE", why, now), taken: true };
+  return { ...fail(why, "DEADLINE_EXCEEDED", now), taken: true };
 }
 
 /** A task that failed for good begins anew, with all its retries. Throws for one that did not. */
@@ -267,8 +286,13 @@ export function redrive(task: Task, now: Date): Transition {
   }
   return {
     set: { state: "READY", readyAt: now, updateTime: now, retries: 0, losses: 0, output: "" },
-    clear: ["endTime", "expireAt", "progress"],
+    clear: ["endTime", "expireAt", "progress", "errorType"],
   };
+}
+
+/** Deletes it as an operation; null where it has been. Its work goes on. */
+export function forget(task: Task): Transition | null {
+  return task.forgotten ? null : { set: { forgotten: true }, clear: [] };
 }
 
 /** Throws for a task that has ended. */
@@ -312,6 +336,9 @@ export interface TaskView {
   updateTime: string;
   startTime?: string;
   endTime?: string;
+  errorType?: ErrorType;
+  internal?: true;
+  forgotten?: true;
 }
 
 export function viewTask(task: Task): TaskView {
@@ -321,7 +348,8 @@ export function viewTask(task: Task): TaskView {
     channel: task.channel,
     owner: task.owner,
     state: publicState(task.state),
-    input: task.input,
+    // It is not always read.
+    input: task.input ?? "",
     output: task.output,
     progress: task.state === "SUCCESS" ? 100 : (task.progress ?? 0),
     attempts: task.attempts,
@@ -330,5 +358,8 @@ export function viewTask(task: Task): TaskView {
     updateTime: task.updateTime.toISOString(),
     startTime: task.startTime?.toISOString(),
     endTime: task.endTime?.toISOString(),
+    errorType: task.errorType,
+    internal: task.internal,
+    forgotten: task.forgotten,
   };
 }

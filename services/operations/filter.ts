@@ -1,0 +1,299 @@
+/**
+ * Filters of operations (https://google.aip.dev/160) as filters of tasks. What a comparison says of a field that a task does not
+ * have is false, and its negation true.
+ */
+import type { Filter } from "../../lib/datastore/datastore.ts";
+import type { ErrorType } from "../../lib/errors.ts";
+import { invalidArgument, viewError } from "../../lib/errors.ts";
+import type { Comparison, Expression, Operator, Value } from "../../lib/filter/expression.ts";
+import { FilterError } from "../../lib/filter/filter-error.ts";
+import { parseFilter } from "../../lib/filter/parse.ts";
+
+/** A filter on what queues stores of a task; see services/queues/task.ts. */
+export type TaskFilter = Filter<Record<string, unknown>>;
+
+export interface OperationFilter {
+  filter: TaskFilter;
+  /** The one owner that all it can match have; found by an index. */
+  owner?: string;
+}
+
+const EVERY: TaskFilter = {};
+const NONE: TaskFilter = { _id: { $in: [] } };
+const ENDED = ["SUCCESS", "FAILURE", "CANCEL"];
+/** By the names that clients know. */
+const STATES: Record<string, string[]> = {
+  WAITING: ["READY", "DELAYED", "CHAINED"],
+  PROCEEDING: ["RUNNING"],
+  SUCCESS: ["SUCCESS"],
+  FAILURE: ["FAILURE"],
+  CANCEL: ["CANCEL"],
+};
+const NAME_PREFIX = "operations/";
+const USER_KIND = "queues.task";
+const ERROR_TYPES: ErrorType[] = [
+  "INVALID_ARGUMENT",
+  "FAILED_PRECONDITION",
+  "UNAUTHENTICATED",
+  "PERMISSION_DENIED",
+  "NOT_FOUND",
+  "ALREADY_EXISTS",
+  "ABORTED",
+  "OUT_OF_RANGE",
+  "RESOURCE_EXHAUSTED",
+  "CANCELLED",
+  "INTERNAL",
+  "UNIMPLEMENTED",
+  "UNAVAILABLE",
+  "DEADLINE_EXCEEDED",
+];
+const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)$/i;
+const UINT64_MAX = 2n ** 64n - 1n;
+
+/** Makes the condition that a comparison with a field is. */
+type Compare = (comparison: Comparison) => TaskFilter;
+
+/** By the names of the proto. */
+const FIELDS: Record<string, Compare> = {
+  name: compareName,
+  done: compareDone,
+  "metadata.kind": compareKind,
+  "metadata.channel": text("channel"),
+  "metadata.state": compareState,
+  "metadata.progress_percent": compareProgress,
+  "metadata.create_time": time("createTime"),
+  "metadata.start_time": time("startTime"),
+  "metadata.update_time": time("updateTime"),
+  "metadata.end_time": time("endTime"),
+  "metadata.attempts": integer("attempts"),
+  "metadata.owner": compareOwner,
+  "metadata.message": (comparison) => both({ state: "RUNNING", internal: null }, text("output")(comparison)),
+  "error.code": compareCode,
+  "error.message": (comparison) => both({ state: "FAILURE" }, text("output")(comparison)),
+};
+/** Also without `metadata`, as other services have them. */
+for (const name of ["create_time", "start_time", "update_time", "end_time"]) FIELDS[name] = FIELDS[`metadata.${name}`]!;
+
+/** Throws INVALID_ARGUMENT that names the position. */
+export function readFilter(text: string): OperationFilter {
+  try {
+    const expression = parseFilter(text);
+    if (!expression) return { filter: EVERY };
+    const owner = ownerOf(expression);
+    return { filter: translate(expression), ...(owner !== undefined && { owner }) };
+  } catch (error) {
+    if (error instanceof FilterError) throw invalidArgument("filter", error.message);
+    throw error;
+  }
+}
+
+function translate(expression: Expression): TaskFilter {
+  switch (expression.kind) {
+    case "and":
+      return { $and: expression.operands.map(translate) };
+    case "or":
+      return { $or: expression.operands.map(translate) };
+    case "not":
+      return { $nor: [translate(expression.operand)] };
+    case "text":
+      throw new FilterError(expression.position, `"${expression.text}" stands alone: write field = value`);
+    case "compare":
+      return compare(expression);
+    default:
+      return expression satisfies never;
+  }
+}
+
+function compare(comparison: Comparison): TaskFilter {
+  const name = comparison.field.map(snakeCase).join(".");
+  const field = Object.hasOwn(FIELDS, name) ? FIELDS[name] : undefined;
+  if (field) return field(comparison);
+  const known = Object.keys(FIELDS).join(", ");
+  throw new FilterError(comparison.position, `cannot filter by "${comparison.field.join(".")}"; fields are ${known}`);
+}
+
+/** What all that matches must be owned by: said by itself, or by a part of a conjunction. */
+function ownerOf(expression: Expression): string | undefined {
+  if (expression.kind === "and") return expression.operands.map(ownerOf).find((owner) => owner !== undefined);
+  if (expression.kind !== "compare" || expression.operator !== "=") return undefined;
+  return expression.field.map(snakeCase).join(".") === "metadata.owner" ? expression.value.text : undefined;
+}
+
+function compareName(comparison: Comparison): TaskFilter {
+  const { value, operator } = comparison;
+  if (isPresence(comparison)) return EVERY;
+  const [first = "", ...rest] = value.parts;
+  if (first.startsWith(NAME_PREFIX)) {
+    const parts = [first.slice(NAME_PREFIX.length), ...rest];
+    return text("hash")({ ...comparison, value: { ...value, parts, text: value.text.slice(NAME_PREFIX.length) } });
+  }
+  // Part of a name: whatever comes before the wildcard may be the prefix that all have.
+  if (rest.length > 0 && NAME_PREFIX.startsWith(first))
+    return text("hash")({ ...comparison, value: { ...value, parts: ["", ...rest] } });
+  return operator === "!=" ? EVERY : NONE;
+}
+
+function compareDone(comparison: Comparison): TaskFilter {
+  if (isPresence(comparison)) return EVERY;
+  const wanted = oneOf(comparison, { true: true, false: false }) === isEquality(comparison);
+  return { state: wanted ? { $in: ENDED } : { $nin: ENDED } };
+}
+
+function compareKind(comparison: Comparison): TaskFilter {
+  const { value, operator } = comparison;
+  if (isPresence(comparison)) return EVERY;
+  demandEquality(comparison);
+  const kind =
+    value.parts.length > 1
+      ? both({ internal: true }, matching("channel", value))
+      : { internal: true, channel: value.text };
+  const users = value.parts.length > 1 ? pattern(value).test(USER_KIND) : value.text === USER_KIND;
+  const is = users ? { $or: [{ internal: null }, kind] } : kind;
+  return operator === "!=" ? { $nor: [is] } : is;
+}
+
+function compareState(comparison: Comparison): TaskFilter {
+  if (isPresence(comparison)) return EVERY;
+  const states = oneOf(comparison, STATES);
+  return { state: isEquality(comparison) ? { $in: states } : { $nin: states } };
+}
+
+/** A task that has succeeded is at 100, and one that has told nothing at 0. */
+function compareProgress(comparison: Comparison): TaskFilter {
+  if (isPresence(comparison)) return EVERY;
+  const wanted = integerOf(comparison.value);
+  const fits = (progress: number) => holds(progress, comparison.operator, wanted);
+  const branches: TaskFilter[] = [{ progress: { [MONGO[comparison.operator]]: wanted } }];
+  if (fits(0)) branches.push({ progress: null });
+  const told = both({ state: { $ne: "SUCCESS" } }, { $or: branches });
+  return fits(100) ? { $or: [{ state: "SUCCESS" }, told] } : told;
+}
+
+function compareOwner(comparison: Comparison): TaskFilter {
+  if (isPresence(comparison)) return EVERY;
+  demandEquality(comparison);
+  const { text: owner, position } = comparison.value;
+  if (!/^\d{1,20}$/.test(owner) || BigInt(owner) > UINT64_MAX)
+    throw new FilterError(position, `"${owner}" is no uint64`);
+  return { owner: comparison.operator === "!=" ? { $ne: String(BigInt(owner)) } : String(BigInt(owner)) };
+}
+
+/** A number, or the name of a google.rpc.Code. */
+function compareCode(comparison: Comparison): TaskFilter {
+  const failed: TaskFilter = { state: "FAILURE" };
+  if (isPresence(comparison)) return { state: { $in: ["FAILURE", "CANCEL"] } };
+  const { operator, value } = comparison;
+  const named = [...ERROR_TYPES, "UNKNOWN"].find((type) => type === value.text);
+  const wanted = named ? codeOf(named) : integerOf(value);
+  const types = ERROR_TYPES.filter((type) => holds(codeOf(type), operator, wanted));
+  const branches: TaskFilter[] = [{ ...failed, errorType: { $in: types } }];
+  if (holds(codeOf("CANCELLED"), operator, wanted)) branches.push({ state: "CANCEL" });
+  if (holds(codeOf("UNKNOWN"), operator, wanted)) branches.push({ ...failed, errorType: null });
+  return { $or: branches };
+}
+
+function text(path: string): Compare {
+  return (comparison) => {
+    const { operator, value } = comparison;
+    if (isPresence(comparison)) return { [path]: { $exists: true } };
+    if (operator === "=" || operator === ":") return matching(path, value);
+    if (operator === "!=") return { $nor: [matching(path, value)] };
+    return { [path]: { [MONGO[operator]]: value.text } };
+  };
+}
+
+function integer(path: string): Compare {
+  return (comparison) =>
+    isPresence(comparison) ? EVERY : { [path]: { [MONGO[comparison.operator]]: integerOf(comparison.value) } };
+}
+
+function time(path: string): Compare {
+  return (comparison) => {
+    if (isPresence(comparison)) return { [path]: { $exists: true } };
+    const { text: written, position } = comparison.value;
+    const ms = TIME.test(written) ? Date.parse(written) : NaN;
+    if (Number.isNaN(ms)) throw new FilterError(position, `"${written}" is no time: write it as 2006-01-02T15:04:05Z`);
+    return { [path]: { [MONGO[comparison.operator]]: new Date(ms) } };
+  };
+}
+
+/** A text, or a pattern with wildcards. */
+function matching(path: string, value: Value): TaskFilter {
+  if (value.parts.length === 1) return { [path]: value.text };
+  return { [path]: { $regex: pattern(value).source } };
+}
+
+function pattern({ parts }: Value): RegExp {
+  const escaped = parts.map((part) => part.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&"));
+  return new RegExp(`^${escaped.join("[\\s\\S]*")}$`);
+}
+
+const MONGO: Record<Operator, string> = {
+  "=": "$eq",
+  ":": "$eq",
+  "!=": "$ne",
+  "<": "$lt",
+  "<=": "$lte",
+  ">": "$gt",
+  ">=": "$gte",
+};
+
+function holds(left: number, operator: Operator, right: number): boolean {
+  switch (operator) {
+    case "=":
+    case ":":
+      return left === right;
+    case "!=":
+      return left !== right;
+    case "<":
+      return left < right;
+    case "<=":
+      return left <= right;
+    case ">":
+      return left > right;
+    case ">=":
+      return left >= right;
+    default:
+      return operator satisfies never;
+  }
+}
+
+/** `field:*` asks whether there is one. */
+function isPresence({ operator, value }: Comparison): boolean {
+  return operator === ":" && !value.quoted && value.parts.length === 2 && value.parts.every((part) => part === "");
+}
+
+function isEquality({ operator }: Comparison): boolean {
+  return operator !== "!=";
+}
+
+function demandEquality({ field, operator, position }: Comparison): void {
+  if (operator === "=" || operator === ":" || operator === "!=") return;
+  throw new FilterError(position, `${field.join(".")} has no order: compare it with = or !=`);
+}
+
+/** What the value stands for. */
+function oneOf<T>(comparison: Comparison, values: Record<string, T>): T {
+  demandEquality(comparison);
+  const { text: name, position } = comparison.value;
+  if (Object.hasOwn(values, name)) return values[name] as T;
+  throw new FilterError(position, `"${name}" is not one of ${Object.keys(values).join(", ")}`);
+}
+
+function integerOf({ text: written, quoted, position }: Value): number {
+  const number = /^-?\d{1,15}$/.test(written) && !quoted ? Number(written) : NaN;
+  if (Number.isNaN(number)) throw new FilterError(position, `"${written}" is no whole number`);
+  return number;
+}
+
+function codeOf(type: string): number {
+  return type === "UNKNOWN" ? 2 : viewError({ type }).grpc;
+}
+
+function snakeCase(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+}
+
+function both(...filters: TaskFilter[]): TaskFilter {
+  return { $and: filters };
+}

@@ -1,0 +1,71 @@
+import { LongshoreError } from "../../lib/errors.ts";
+
+/** Each is a call of a client's. */
+const MAX_WAITING = 50_000;
+
+/** Who waits for changes of which tasks. Nothing is asked of anybody while they wait. */
+export class Waits {
+  readonly #waiting = new Map<string, Set<() => void>>();
+  #count = 0;
+
+  /**
+   * Resolves when `look` answers true, which is asked at once and whenever the task was told of; when the time is up or the
+   * signal aborts it is asked a last time, whatever it answers.
+   */
+  async until(hash: string, ms: number, signal: AbortSignal, look: () => Promise<boolean>): Promise<void> {
+    let told = false;
+    let over = signal.aborted;
+    let goOn = () => undefined as void;
+    const wake = () => {
+      told = true;
+      goOn();
+    };
+    const stop = () => {
+      over = true;
+      wake();
+    };
+    this.#add(hash, wake);
+    const timer = setTimeout(stop, ms);
+    signal.addEventListener("abort", stop);
+    try {
+      for (;;) {
+        const last = over;
+        told = false;
+        if ((await look()) || last) return;
+        // What was told while it looked it may not have seen.
+        if (!told) await new Promise<void>((resolve) => (goOn = resolve));
+      }
+    } finally {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", stop);
+      this.#remove(hash, wake);
+    }
+  }
+
+  /** These may have changed: whoever waits for one of them looks. */
+  wake(hashes: Iterable<string>): void {
+    for (const hash of hashes) for (const wake of this.#waiting.get(hash) ?? []) wake();
+  }
+
+  /** The tasks that somebody waits for. */
+  get hashes(): string[] {
+    return [...this.#waiting.keys()];
+  }
+
+  #add(hash: string, wake: () => void): void {
+    if (this.#count >= MAX_WAITING) {
+      throw new LongshoreError("RESOURCE_EXHAUSTED", "too many calls wait for operations on this node");
+    }
+    this.#count += 1;
+    const others = this.#waiting.get(hash);
+    if (others) others.add(wake);
+    else this.#waiting.set(hash, new Set([wake]));
+  }
+
+  #remove(hash: string, wake: () => void): void {
+    this.#count -= 1;
+    const others = this.#waiting.get(hash);
+    others?.delete(wake);
+    if (others?.size === 0) this.#waiting.delete(hash);
+  }
+}
