@@ -10,6 +10,7 @@ import { maskUrls } from "../lib/secrets.ts";
 import { loadServices } from "../lib/service-files.ts";
 import { signingKey } from "../lib/signing-key.ts";
 import { brokerOptions } from "../moleculer.config.ts";
+import { REPL_COMMANDS } from "./repl-commands.ts";
 
 /** How long NATS may take to be there, and how long a node that failed may take to put things away, in ms. */
 const CONNECT_TIMEOUT = 5_000;
@@ -46,7 +47,10 @@ async function start(config: Config): Promise<void> {
   setInterval(() => undefined, 2 ** 30);
   console.log(readyLine(broker, config));
   releaseMemoryWhenIdle();
-  if (repl) broker.repl();
+  if (repl) {
+    broker.options.replOptions = { customCommands: REPL_COMMANDS };
+    broker.repl();
+  }
 }
 
 /** Rejects where NATS has not answered in time; Moleculer itself would try for ever. */

@@ -85,8 +85,8 @@ export interface SpawnedNode {
  * Starts a node as a process of its own and waits for its ready line; rejects with its output where it ends before. It
  * inherits nothing of this process's environment but PATH and HOME.
  */
-export async function spawnNode(env: Record<string, string> = {}): Promise<SpawnedNode> {
-  const node = await launchNode(env);
+export async function spawnNode(env: Record<string, string> = {}, args: string[] = []): Promise<SpawnedNode> {
+  const node = await launchNode(env, args);
   const line = await Promise.race([node.ready, node.exit.then(() => undefined)]);
   if (line === undefined) throw new Error(`the node ended before it was ready:\n${node.output()}`);
   const [http = ""] = /\bhttps?:\/\/\S+\b/.exec(line) ?? [];
@@ -97,12 +97,13 @@ export async function spawnNode(env: Record<string, string> = {}): Promise<Spawn
 /** Starts a node as a process of its own, which may never get ready: `ready` resolves with its ready line. */
 export async function launchNode(
   env: Record<string, string> = {},
+  args: string[] = [],
 ): Promise<Omit<SpawnedNode, "http" | "grpc"> & { ready: Promise<string> }> {
   const directory = await mkdtemp(join(tmpdir(), "longshore-test-"));
-  const child = spawn(process.execPath, [...NODE_FLAGS, START], {
+  const child = spawn(process.execPath, [...NODE_FLAGS, START, ...args], {
     cwd: directory,
     env: { PATH: process.env.PATH, HOME: process.env.HOME, HTTP_PORT: "0", GRPC_PORT: "0", ...env },
-    stdio: ["ignore", "pipe", "pipe"],
+    stdio: ["pipe", "pipe", "pipe"],
   });
   let output = "";
   const ready = new Promise<string>((resolve) => {

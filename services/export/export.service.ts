@@ -10,12 +10,14 @@ import type { ObjectStore } from "../../lib/objects/object-store.ts";
 import { openObjects } from "../../lib/objects/open.ts";
 import { objectsPlace } from "../../lib/objects/place.ts";
 import { signPath, verifyPath } from "../../lib/objects/signed-url.ts";
+import type { Struct } from "../../lib/protobuf/struct.ts";
+import { structJson } from "../../lib/protobuf/struct.ts";
 import { rest } from "../../lib/rest-options.ts";
 import { signingKey } from "../../lib/signing-key.ts";
 import type { OutboundPolicy } from "../../lib/sources/outbound.ts";
 import { EXT_TYPES } from "../../lib/tabular/ext-type.ts";
-import { fileName } from "../../lib/tabular/file-name.ts";
 import { signalOf } from "../../middlewares/cancellation.ts";
+import { grpc } from "../../mixins/grpc.mixin.ts";
 import type { Job } from "../../mixins/worker.mixin.ts";
 import { worker } from "../../mixins/worker.mixin.ts";
 import { callbackBody, postCallback } from "./callback.ts";
@@ -26,8 +28,8 @@ import { runExportJob } from "./job.ts";
 import { readRawBody } from "./raw-body.ts";
 import type { RequestLimits } from "./request.ts";
 import { hashKey, parseHttpExport } from "./request.ts";
-import type { ExportRun, RunTask, Summary } from "./run.ts";
-import { detail, fileKey, readResult, readRun, summarize } from "./run.ts";
+import type { ExportRun, Link, RunTask, Summary } from "./run.ts";
+import { describeRun, detail, downloadName, fileKey, readResult, readRun, summarize } from "./run.ts";
 
 interface ExportService {
   objects: ObjectStore;
@@ -35,8 +37,8 @@ interface ExportService {
   limits: RequestLimits;
   outbound: OutboundPolicy;
   sweeping: AbortController;
-  submit(ctx: Context, channel: string, run: ExportRun): Promise<object>;
-  downUrl(task: RunTask): string;
+  submit(ctx: Context, channel: string, run: ExportRun): Promise<RunTask>;
+  link(task: RunTask): Link;
   sweep(signal: AbortSignal): Promise<void>;
 }
 
@@ -60,8 +62,21 @@ const exportService: ServiceSchema<object, object, object, This> = {
   name: "export",
 
   mixins: [
-    worker({ channel: "export.http", leaseSeconds: LEASE_SECONDS, concurrency, handler: runExport, undo: removeFile }),
-    worker({ channel: "export.raw", leaseSeconds: LEASE_SECONDS, concurrency, handler: runExport, undo: removeFile }),
+    grpc({ proto: "longshore/v1/export.proto", service: "longshore.v1.Exports" }),
+    ...RUN_CHANNELS.map((channel) =>
+      worker({
+        channel,
+        leaseSeconds: LEASE_SECONDS,
+        concurrency,
+        handler: runExport,
+        undo: removeFile,
+        operation: {
+          proto: "longshore/v1/export.proto",
+          response: "longshore.v1.ExportResult",
+          describe: "describeRuns",
+        },
+      }),
+    ),
     worker({
       channel: "export.callback",
       leaseSeconds: 60,
@@ -76,10 +91,25 @@ const exportService: ServiceSchema<object, object, object, This> = {
     submitHttp: {
       rest: "POST /v1/export/http",
       async handler(this: This, ctx: Context<Record<string, unknown>>) {
-        const { source, conn, ...request } = parseHttpExport(ctx.params, this.limits);
-        const key = hashKey(ctx.params);
-        const spec = { kind: "http" as const, ...source, connections: conn, taskId: key };
-        return this.submit(ctx, "export.http", { ...request, hashKey: key, source: spec });
+        const run = readHttpRun(ctx.params, this.limits);
+        await this.submit(ctx, "export.http", run);
+        return answer(ctx, { hash_key: run.hashKey });
+      },
+    },
+
+    /** The same, answered at once as an operation. */
+    exportHttp: {
+      async handler(this: This, ctx: Context<ExportHttpMessage>) {
+        const task = await this.submit(ctx, "export.http", readHttpRun(documentOf(ctx.params), this.limits));
+        return ctx.call("operations.getOperation", { name: `operations/${task.hash}` });
+      },
+    },
+
+    /** What the operations of runs hold. */
+    describeRuns: {
+      idempotent: true,
+      handler(this: This, ctx: Context<{ tasks: RunTask[] }>) {
+        return ctx.params.tasks.map((task) => describeRun(task, this.link(task)));
       },
     },
 
@@ -93,7 +123,8 @@ const exportService: ServiceSchema<object, object, object, This> = {
           const objects = objectsPlace(configOf(this.broker));
           const raw = await readRawBody({ objects, body, limits: this.limits }, signalOf(ctx));
           const source = { kind: "rows" as const, object: raw.rows };
-          return await this.submit(ctx, "export.raw", { ...raw.request, hashKey: raw.hashKey, source });
+          await this.submit(ctx, "export.raw", { ...raw.request, hashKey: raw.hashKey, source });
+          return answer(ctx, { hash_key: raw.hashKey });
         } finally {
           await this.objects.delete(body);
         }
@@ -107,7 +138,7 @@ const exportService: ServiceSchema<object, object, object, This> = {
         const { key } = ctx.params;
         if (!key) return missing(ctx, "key");
         const task = await findRun(ctx, key);
-        return answer(ctx, detail(task, this.downUrl(task)));
+        return answer(ctx, detail(task, this.link(task).url));
       },
     },
 
@@ -148,10 +179,10 @@ const exportService: ServiceSchema<object, object, object, This> = {
         const [hash = ""] = name.split(".");
         const task = await ctx.call<RunTask, { hash: string }>("queues.get", { hash });
         const run = readRun(task);
-        const { extension, mime } = EXT_TYPES[run.extType];
+        const { mime } = EXT_TYPES[run.extType];
         return {
           key: `exports/${name}`,
-          fileName: run.zip ? `${run.hashKey}.zip` : fileName(run.title, extension),
+          fileName: downloadName(run),
           contentType: run.zip ? "application/zip" : mime,
         };
       },
@@ -168,7 +199,7 @@ const exportService: ServiceSchema<object, object, object, This> = {
 
   methods: {
     /** The same request is the same export, unless it failed or was cancelled before. */
-    async submit(this: This, ctx: Context, channel: string, run: ExportRun): Promise<object> {
+    async submit(this: This, ctx: Context, channel: string, run: ExportRun): Promise<RunTask> {
       const input = JSON.stringify(run);
       const params = { key: run.hashKey, channel, input, label: userLabel(run.userId) };
       const { task } = await ctx.call<{ task: RunTask }, object>("queues.createRun", params);
@@ -183,19 +214,19 @@ const exportService: ServiceSchema<object, object, object, This> = {
           retryMax: CALLBACK_RETRIES,
         });
       }
-      return answer(ctx, { hash_key: run.hashKey });
+      return task;
     },
 
-    /** A link to the file of a run that succeeded, for as long as the file is kept. */
-    downUrl(this: This, task: RunTask): string {
+    /** To the file of a run that succeeded, for as long as the file is kept. */
+    link(this: This, task: RunTask): Link {
       const result = readResult(task);
-      if (!result) return "";
+      if (!result) return { url: "" };
       const { fileRetentionDays, downloadTtl } = configOf(this.broker);
       const keptUntil = Date.parse(task.endTime ?? task.updateTime) + fileRetentionDays * DAY_MS;
-      if (keptUntil <= Date.now()) return "";
+      if (keptUntil <= Date.now()) return { url: "" };
       const expires = new Date(Math.min(keptUntil, Date.now() + downloadTtl));
       const name = result.file.slice("exports/".length);
-      return baseUrl(this) + signPath(downPath(name), expires, this.signingKey);
+      return { url: baseUrl(this) + signPath(downPath(name), expires, this.signingKey), expires };
     },
 
     /** Removes what is no longer kept: files, and bodies whose request came to nothing. */
@@ -235,6 +266,32 @@ const exportService: ServiceSchema<object, object, object, This> = {
   },
 };
 
+/** The document's body as a run. */
+function readHttpRun(body: Record<string, unknown>, limits: RequestLimits): ExportRun {
+  const { source, conn, ...request } = parseHttpExport(body, limits);
+  const key = hashKey(body);
+  return { ...request, hashKey: key, source: { kind: "http", ...source, connections: conn, taskId: key } };
+}
+
+/** longshore.v1.ExportHttpRequest. */
+interface ExportHttpMessage extends Record<string, unknown> {
+  conn: number;
+  timestamp: string;
+  source_http: { url: string; method: string; header: Record<string, string>; param: Struct | null } | null;
+}
+
+/** As the document has it: it knows what is not given, where the message has an empty value. */
+function documentOf({ conn, timestamp, source_http: source, ...rest }: ExportHttpMessage): Record<string, unknown> {
+  const { param, method, ...others } = source ?? {};
+  const given = { ...others, ...(method && { method }), ...(param && { param: structJson(param) }) };
+  return {
+    ...rest,
+    ...(conn && { conn }),
+    ...(timestamp !== "0" && { timestamp }),
+    ...(source && { source_http: given }),
+  };
+}
+
 function concurrency(service: Service): number {
   return configOf(service.broker).exportConcurrency;
 }
@@ -256,7 +313,7 @@ async function runExport(service: Service, job: Job): Promise<string> {
     },
     { signal: job.signal, onProgress },
   );
-  return JSON.stringify(result);
+  return JSON.stringify({ ...result, name: downloadName(run) } satisfies ExportResult);
 }
 
 async function removeFile(service: Service, output: string): Promise<void> {
@@ -273,9 +330,13 @@ async function runCallback(service: Service, job: Job): Promise<string> {
   const { broker } = service;
   const task: RunTask = await broker.call("queues.get", { hash }, { signal: job.signal });
   const { callback } = readRun(task);
-  const { outbound, downUrl } = service as This;
+  const { outbound } = service as This;
   const secret = configOf(broker).exportCallbackSecret;
-  await postCallback(callback, callbackBody(task, downUrl(task)), { outbound, secret, signal: job.signal });
+  await postCallback(callback, callbackBody(task, (service as This).link(task).url), {
+    outbound,
+    secret,
+    signal: job.signal,
+  });
   return "delivered";
 }
 

@@ -71,6 +71,8 @@ export interface ExportProgress {
 export interface ExportResult {
   /** The key of the object. */
   file: string;
+  /** What it downloads as. */
+  name?: string;
   rows: number;
   pages: number;
   bytes: number;

@@ -1,6 +1,17 @@
 /** One run of an export: what its task holds, and how the task is told in the document's words. */
+import { basename } from "node:path/posix";
+import { timestampOf } from "../../lib/protobuf/timestamp.ts";
+import { EXT_TYPES } from "../../lib/tabular/ext-type.ts";
+import { fileName } from "../../lib/tabular/file-name.ts";
+import type { OperationDetail } from "../../mixins/worker.mixin.ts";
 import type { ExportSource, ExportResult } from "./job-spec.ts";
 import type { ExportRequest } from "./request.ts";
+
+/** To a file; empty once that is not kept. */
+export interface Link {
+  url: string;
+  expires?: Date;
+}
 
 /** The input of a run's task. */
 export interface ExportRun extends ExportRequest {
@@ -60,6 +71,24 @@ export function readRun(task: Pick<RunTask, "input">): ExportRun {
 /** The key of the object that an attempt of a run writes: each has its own, so that a late one never touches another's. */
 export function fileKey(run: ExportRun, taskHash: string, attempt: number, extension: string): string {
   return `exports/${taskHash}.${attempt === 1 ? "" : `${attempt}.`}${run.zip ? "zip" : extension}`;
+}
+
+/** What a run's file downloads as. */
+export function downloadName({ title, zip, hashKey, extType }: ExportRun): string {
+  return zip ? `${hashKey}.zip` : fileName(title, EXT_TYPES[extType].extension);
+}
+
+/** A run as an operation, with the link to its file. */
+export function describeRun(task: RunTask, { url, expires }: Link): OperationDetail {
+  const result = readResult(task);
+  if (!result) {
+    const { rows = 0, totalRows = 0 } = readProgress(task);
+    return { doneUnits: rows, totalUnits: totalRows };
+  }
+  const { file, name = basename(file), rows, pages, bytes, sha256, unmappable } = result;
+  const response = { file_name: name, rows, pages, bytes, sha256, unmappable, download_url: url };
+  const until = expires && { download_expire_time: timestampOf(expires.toISOString()) };
+  return { doneUnits: rows, totalUnits: rows, response: { ...response, ...until } };
 }
 
 export function summarize(task: RunTask): Summary {
