@@ -11,6 +11,8 @@ declare module "moleculer" {
   interface CallingOptions {
     /** Aborting it ends the call for the caller with CANCELLED, and aborts the handler's `ctx.locals.signal`. */
     signal?: AbortSignal;
+    /** The same, for callers that have no signal yet: to make one costs more than a scope. */
+    scope?: CallScope;
   }
   interface ActionSchema {
     /** How long a call may take in ms where its caller sets no limit; 0: as long as it likes. */
@@ -25,6 +27,11 @@ export function signalOf(ctx: Context<unknown, object>): AbortSignal {
   return (ctx.locals as { signal: AbortSignal }).signal;
 }
 
+/** What stands behind that signal, which is made when somebody asks for it: for handlers of which thousands wait. */
+export function callScopeOf(ctx: Context<unknown, object>): CallScope {
+  return ctx.locals as unknown as CallScope;
+}
+
 /** The middleware. It must stand where Moleculer's Timeout stands: inside Retry, outside Bulkhead and tracking. */
 export function cancellation(broker: ServiceBroker): Middleware {
   /** Calls that other nodes wait for, by context id: what `$cancel` can reach. */
@@ -33,7 +40,7 @@ export function cancellation(broker: ServiceBroker): Middleware {
   function wrap(next: ActionHandler, action: ActionSchema, remote: boolean): ActionHandler {
     return function cancellable(ctx: Context): Promise<unknown> {
       const parent = parentScope(ctx);
-      const owner = ctx.options.signal && scopeOf(ctx.options.signal);
+      const owner = ctx.options.scope ?? (ctx.options.signal && scopeOf(ctx.options.signal));
       const ended = parent?.reason ?? owner?.reason;
       if (ended) return Promise.reject(ended);
       const timeout = setLimit(ctx, action, broker);

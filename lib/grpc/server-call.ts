@@ -28,7 +28,10 @@ export interface CallLimits {
 const PREFIX_BYTES = 5;
 const MAX_TIMER_MS = 2 ** 31 - 1;
 type Decompress = (bytes: Buffer, options: { maxOutputLength: number }) => Promise<Buffer>;
-const DECOMPRESS: Record<string, Decompress | undefined> = { gzip: promisify(gunzip), deflate: promisify(inflate) };
+/** A Map, for the name is the client's, and objects have more than what is put into them. */
+const DECOMPRESS = new Map<string, Decompress>(
+  Object.entries({ gzip: promisify(gunzip), deflate: promisify(inflate) }),
+);
 
 /**
  * A call on the server. Emits "data" with each request of a stream and "end" after the last, "drain" when what `write` kept
@@ -47,6 +50,7 @@ export class ServerCall<Request = unknown, Answer = unknown> extends EventEmitte
   readonly #method: Method;
   readonly #limits: CallLimits;
   readonly #reader: MessageReader;
+  readonly #onFault: (error: unknown) => void;
   #waiting: RawMessage[] = [];
   #requests = 0;
   #inputEnded = false;
@@ -56,11 +60,13 @@ export class ServerCall<Request = unknown, Answer = unknown> extends EventEmitte
   #headersSent = false;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(stream: Stream, method: Method, head: CallHead, limits: CallLimits) {
+  /** `onFault` is told of what is thrown by whoever serves the call, which ends the call and nothing else. */
+  constructor(stream: Stream, method: Method, head: CallHead, limits: CallLimits, onFault: (error: unknown) => void) {
     super();
     this.#stream = stream;
     this.#method = method;
     this.#limits = limits;
+    this.#onFault = onFault;
     this.#reader = new MessageReader(limits.maxReceiveBytes);
     this.head = head;
     if (head.timeout !== Infinity) this.deadline = this.#startDeadline(head.timeout);
@@ -69,7 +75,7 @@ export class ServerCall<Request = unknown, Answer = unknown> extends EventEmitte
   /** Begins to serve it. */
   start(): void {
     this.#stream.listener = this;
-    if (this.#method.requestStream && !this.#ended) this.#method.handle(this);
+    if (this.#method.requestStream && !this.#ended) this.#handle();
   }
 
   /** No more requests are delivered, and of a stream not more are asked for than were. */
@@ -81,7 +87,6 @@ export class ServerCall<Request = unknown, Answer = unknown> extends EventEmitte
   resume(): void {
     this.#paused = false;
     this.#deliver();
-    if (!this.#paused) this.#stream.resume();
   }
 
   isPaused(): boolean {
@@ -135,6 +140,15 @@ export class ServerCall<Request = unknown, Answer = unknown> extends EventEmitte
     if (this.#ended) return;
     this.#ended = true;
     this.#stream.end(trailersBlock(status, !this.#headersSent));
+  }
+
+  override emit(event: string, ...details: unknown[]): boolean {
+    try {
+      return super.emit(event, ...details);
+    } catch (error) {
+      this.#fault(error);
+      return true;
+    }
   }
 
   // What follows is for the stream.
@@ -200,24 +214,39 @@ export class ServerCall<Request = unknown, Answer = unknown> extends EventEmitte
     this.emit("cancelled");
   }
 
+  #handle(): void {
+    try {
+      this.#method.handle(this);
+    } catch (error) {
+      this.#fault(error);
+    }
+  }
+
+  #fault(error: unknown): void {
+    this.#onFault(error);
+    this.fail({ code: Code.INTERNAL, details: "the call has failed" });
+  }
+
   #deliver(): void {
     while (this.#waiting.length > 0 && !this.#paused && !this.#busy && !this.#ended) {
       const { bytes, compressed } = this.#waiting.shift()!;
       if (compressed) void this.#decompress(bytes);
       else this.#take(bytes);
     }
-    if (this.#inputEnded && this.#waiting.length === 0 && !this.#paused && !this.#busy && !this.#ended)
-      this.#endInput();
+    if (this.#paused || this.#busy || this.#ended) return;
+    this.#stream.resume();
+    if (this.#inputEnded) this.#endInput();
   }
 
   async #decompress(bytes: Buffer): Promise<void> {
     const { encoding } = this.head;
-    const decompress = DECOMPRESS[encoding];
+    const decompress = DECOMPRESS.get(encoding);
     if (!decompress) {
       const code = encoding === "identity" ? Code.INTERNAL : Code.UNIMPLEMENTED;
       return this.#refuse({ code, details: `grpc-encoding: a message is compressed, and ${encoding} is not known` });
     }
     this.#busy = true;
+    this.#stream.pause();
     const maxOutputLength = this.#limits.maxReceiveBytes;
     const message = await decompress(bytes, { maxOutputLength }).catch((error: NodeJS.ErrnoException): Status => {
       if (error.code !== "ERR_BUFFER_TOO_LARGE")
@@ -226,7 +255,8 @@ export class ServerCall<Request = unknown, Answer = unknown> extends EventEmitte
     });
     this.#busy = false;
     if (!Buffer.isBuffer(message)) return this.#refuse(message);
-    if (!this.#ended) this.#take(message);
+    // It may have been paused meanwhile.
+    if (!this.#ended) this.#waiting.unshift({ bytes: message, compressed: false });
     this.#deliver();
   }
 
@@ -248,7 +278,7 @@ export class ServerCall<Request = unknown, Answer = unknown> extends EventEmitte
     this.#inputEnded = false;
     if (this.#reader.isInside) return this.#refuse({ code: Code.INTERNAL, details: "the last message is cut off" });
     if (this.#method.requestStream) this.emit("end");
-    else if (this.#requests === 1) this.#method.handle(this);
+    else if (this.#requests === 1) this.#handle();
     else this.#refuse({ code: Code.UNIMPLEMENTED, details: "there is no request" });
   }
 }

@@ -148,6 +148,6 @@ export class Server {
     if (!CONTENT_TYPE.test(headers["content-type"] ?? "")) return stream.end(httpBlock(415));
     const served = this.#methods.get(path);
     if (!served) return stream.end(trailersBlock({ code: Code.UNIMPLEMENTED, details: `${path} is not served` }, true));
-    new ServerCall(stream, served, headOf(request), this.#options).start();
+    new ServerCall(stream, served, headOf(request), this.#options, this.#onFault).start();
   }
 }

@@ -59,9 +59,15 @@ function metadataFields(metadata: Metadata): Field[] {
   });
 }
 
-/** As `grpc-message` has it: the bytes of UTF-8, those that are not printable ASCII and the percent sign by their number. */
+/**
+ * As `grpc-message` has it: the bytes of UTF-8, those that are not printable ASCII and the percent sign by their number.
+ * So are spaces at the ends, which no header's value may have.
+ */
 function percentEncode(text: string): string {
   return Buffer.from(text)
     .toString("latin1")
-    .replace(/[^\x20-\x24\x26-\x7e]/g, (byte) => `%${byte.charCodeAt(0).toString(16).toUpperCase().padStart(2, "0")}`);
+    .replace(
+      /[^\x20-\x24\x26-\x7e]|^ | $/g,
+      (byte) => `%${byte.charCodeAt(0).toString(16).toUpperCase().padStart(2, "0")}`,
+    );
 }

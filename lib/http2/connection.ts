@@ -49,7 +49,10 @@ const PING_AFTER = 3;
 const DEAD_AFTER = 5;
 /** How long a peer that was told that the connection ends may take to read it. */
 const LINGER_MS = 1_000;
-/** Requests that a peer may take back in a row, and how many more each millisecond (the attack of CVE-2023-44487). */
+/**
+ * Requests that a peer may take back in a row, or have us break off, and how many more each millisecond (the attacks of
+ * CVE-2023-44487 and CVE-2025-8671).
+ */
 const RESET_BURST = 10_000;
 const RESETS_PER_MS = 1;
 
@@ -131,7 +134,7 @@ export class Connection implements StreamHost {
 
   /** To be called every few seconds: looks whether the peer is still there. */
   tick(): void {
-    this.#silentTicks = this.#heard ? 0 : this.#silentTicks + 1;
+    this.#silentTicks = this.#heard && this.#settled ? 0 : this.#silentTicks + 1;
     this.#heard = false;
     if (this.#silentTicks >= (this.#settled ? DEAD_AFTER : GREETING_WITHIN)) this.destroy();
     else if (this.#silentTicks === PING_AFTER) this.#ping(KEEPALIVE);
@@ -173,6 +176,12 @@ export class Connection implements StreamHost {
     if (!this.congested) this.#sendWaiting();
   }
 
+  countReset(): void {
+    const now = performance.now();
+    this.#resets = Math.min(RESET_BURST, this.#resets + (now - this.#resetsAt) * RESETS_PER_MS) - 1;
+    this.#resetsAt = now;
+  }
+
   remove(stream: Stream): void {
     this.#streams.delete(stream.id);
     this.#sending.delete(stream);
@@ -194,11 +203,13 @@ export class Connection implements StreamHost {
 
   #read(chunk: Buffer): void {
     this.#heard = true;
+    if (this.#closed) return;
     try {
       let bytes = this.#rest.length > 0 ? Buffer.concat([this.#rest, chunk]) : chunk;
       this.#rest = EMPTY;
       if (!this.#greeted) bytes = this.#greet(bytes);
       this.#rest = this.#readFrames(bytes);
+      this.#outbox.relieve();
     } catch (error) {
       if (error instanceof ConnectionError) return this.#fail(error.code, error.message);
       this.#host.onFault(error);
@@ -225,6 +236,7 @@ export class Connection implements StreamHost {
       if (end > bytes.length) break;
       const stream = bytes.readUInt32BE(at + 5) & MAX_STREAM_ID;
       this.#readFrame(bytes[at + 3]!, bytes[at + 4]!, stream, bytes.subarray(at + FRAME_HEADER_BYTES, end));
+      if (this.#resets < 0) throw new ConnectionError(ErrorCode.ENHANCE_YOUR_CALM, "too many requests are taken back");
       at = end;
     }
     return at === bytes.length ? EMPTY : Buffer.from(bytes.subarray(at));
@@ -339,15 +351,8 @@ export class Connection implements StreamHost {
     demandSize(payload.length === 4);
     const stream = this.#openStream(id);
     if (!stream) return;
-    this.#countReset();
+    this.countReset();
     stream.close(ErrorCode.CANCEL);
-  }
-
-  #countReset(): void {
-    const now = performance.now();
-    this.#resets = Math.min(RESET_BURST, this.#resets + (now - this.#resetsAt) * RESETS_PER_MS) - 1;
-    this.#resetsAt = now;
-    if (this.#resets < 0) throw new ConnectionError(ErrorCode.ENHANCE_YOUR_CALM, "too many requests are taken back");
   }
 
   #onSettings(flags: number, id: number, payload: Buffer): void {
@@ -355,10 +360,11 @@ export class Connection implements StreamHost {
     this.#settled = true;
     if (flags & Flag.ACK) return demandSize(payload.length === 0);
     demandSize(payload.length % 6 === 0);
+    // Before what the settings let go out: the peer reckons with them from here on.
+    this.#send(FrameType.SETTINGS, Flag.ACK, 0, EMPTY);
     for (let at = 0; at < payload.length; at += 6) {
       this.#set(payload.readUInt16BE(at), payload.readUInt32BE(at + 2));
     }
-    this.#send(FrameType.SETTINGS, Flag.ACK, 0, EMPTY);
   }
 
   #set(setting: number, value: number): void {
@@ -373,14 +379,12 @@ export class Connection implements StreamHost {
         throw new ConnectionError(ErrorCode.FLOW_CONTROL_ERROR, `INITIAL_WINDOW_SIZE is ${value}`);
       const more = value - this.#streamSendWindow;
       this.#streamSendWindow = value;
-      for (const stream of this.#streams.values()) this.#widen(stream, more);
+      for (const stream of this.#streams.values()) {
+        if (!stream.widen(more)) throw new ConnectionError(ErrorCode.FLOW_CONTROL_ERROR, "a stream's window");
+      }
     } else if (setting === Setting.MAX_FRAME_SIZE) {
       if (value < MAX_FRAME_BYTES || value >= 2 ** 24) throw protocolError(`MAX_FRAME_SIZE is ${value}`);
     }
-  }
-
-  #widen(stream: Stream, bytes: number): void {
-    if (!stream.widen(bytes)) stream.reset(ErrorCode.FLOW_CONTROL_ERROR);
   }
 
   #onPing(flags: number, id: number, payload: Buffer): void {
@@ -405,7 +409,7 @@ export class Connection implements StreamHost {
       if (id === 0) throw protocolError("a window grows by nothing");
       return stream?.reset(ErrorCode.PROTOCOL_ERROR);
     }
-    if (stream) return this.#widen(stream, more);
+    if (stream && !stream.widen(more)) stream.reset(ErrorCode.FLOW_CONTROL_ERROR);
     if (id !== 0) return;
     this.sendWindow += more;
     if (this.sendWindow > MAX_WINDOW)
@@ -423,6 +427,7 @@ export class Connection implements StreamHost {
     if (this.#closed) return;
     this.#goAway(this.#lastStream, code, message);
     this.#closeSocket();
+    this.#linger();
   }
 
   #goAway(lastStream: number, code: ErrorCode, message = ""): void {
@@ -442,8 +447,12 @@ export class Connection implements StreamHost {
     if (this.#closed) return;
     this.#outbox.flush();
     this.#closed = true;
-    this.#socket.end();
+    // Not before the last answer is out, which a slow peer may take long to read.
+    this.#socket.end(() => this.#linger());
     this.#cutStreams();
+  }
+
+  #linger(): void {
     setTimeout(() => this.#socket.destroy(), LINGER_MS).unref();
   }
 

@@ -68,6 +68,11 @@ export class Outbox {
     if (!this.#blocked) this.onRoom();
   }
 
+  /** Hands over what waits where it is much: the turn may bring more, before its end. */
+  relieve(): void {
+    if (this.#bytes > FLOODED_BYTES && !this.#blocked) this.flush();
+  }
+
   #reserve(bytes: number): Buffer {
     const needed = this.#bytes + bytes;
     if (needed > this.#buffer.length) {

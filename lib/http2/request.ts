@@ -9,7 +9,6 @@ export interface Request {
 }
 
 const NAME = /^[!#$%&'*+.^_`|~0-9a-z-]+$/;
-// eslint-disable-next-line no-control-regex
 const FORBIDDEN_IN_VALUE = /[\0\r\n]|^[ \t]|[ \t]$/;
 const OF_A_CONNECTION = new Set(["connection", "proxy-connection", "keep-alive", "transfer-encoding", "upgrade"]);
 const PSEUDO = [":method", ":scheme", ":path", ":authority"];

@@ -5,6 +5,8 @@ export const RECEIVE_WINDOW = 256 * 1024;
 /** So much may wait to be sent before `write` asks to hold on. */
 const HIGH_WATER_BYTES = 64 * 1024;
 
+const DIGITS = /^\d+$/;
+
 /** What happens on a stream, told to whoever serves it. */
 export interface StreamListener {
   onData(bytes: Buffer): void;
@@ -28,6 +30,8 @@ export interface StreamHost {
   sendNumber(type: number, stream: number, number: number): void;
   /** Sends what waits on the stream as soon as that may be. */
   enqueue(stream: Stream): void;
+  /** A stream was broken off. */
+  countReset(): void;
   remove(stream: Stream): void;
 }
 
@@ -63,7 +67,7 @@ export class Stream {
     this.id = id;
     this.#host = host;
     this.#sendWindow = sendWindow;
-    this.#length = length === undefined ? undefined : Number(length);
+    this.#length = length === undefined ? undefined : Number(DIGITS.test(length) ? length : NaN);
   }
 
   /** Whether the answer has ended, or cannot be sent any more. */
@@ -111,6 +115,7 @@ export class Stream {
   reset(code: ErrorCode): void {
     if (this.#closed) return;
     this.#host.sendNumber(FrameType.RST_STREAM, this.id, code);
+    this.#host.countReset();
     this.close(code);
   }
 

@@ -4,11 +4,11 @@ export interface Struct {
 }
 
 interface Value {
-  numberValue?: number;
-  stringValue?: string;
-  boolValue?: boolean;
-  structValue?: Struct;
-  listValue?: { values?: Value[] };
+  number_value?: number;
+  string_value?: string;
+  bool_value?: boolean;
+  struct_value?: Struct;
+  list_value?: { values?: Value[] };
 }
 
 /** The JSON object that it stands for. */
@@ -16,8 +16,8 @@ export function structJson({ fields = {} }: Struct): Record<string, unknown> {
   return Object.fromEntries(Object.entries(fields).map(([name, value]) => [name, valueJson(value)]));
 }
 
-function valueJson({ numberValue, stringValue, boolValue, structValue, listValue }: Value): unknown {
-  if (structValue) return structJson(structValue);
-  if (listValue) return (listValue.values ?? []).map(valueJson);
-  return numberValue ?? stringValue ?? boolValue ?? null;
+function valueJson({ number_value, string_value, bool_value, struct_value, list_value }: Value): unknown {
+  if (struct_value) return structJson(struct_value);
+  if (list_value) return (list_value.values ?? []).map(valueJson);
+  return number_value ?? string_value ?? bool_value ?? null;
 }

@@ -73,7 +73,7 @@ export class Rpc {
   async invoke(action: string, params: object, stream?: Record<string, unknown>): Promise<unknown> {
     const meta = this.#meta();
     if (stream) meta.stream = { id: this.streamId, ...stream };
-    const options: CallingOptions & { signal: AbortSignal } = { meta, requestID: this.requestId, signal: this.signal };
+    const options: CallingOptions = { meta, requestID: this.requestId, scope: this.#scope };
     const { deadline } = this.#call;
     // Moleculer takes 0 for no timeout.
     if (deadline !== Infinity) meta.timeLeft = options.timeout = Math.max(1, deadline - Date.now());

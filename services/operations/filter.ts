@@ -14,8 +14,9 @@ export type TaskFilter = Filter<Record<string, unknown>>;
 
 export interface OperationFilter {
   filter: TaskFilter;
-  /** The one owner that all it can match have; found by an index. */
+  /** What an index can tell of it: the one owner that all it can match have, and when they were made. */
   owner?: string;
+  created?: TaskFilter[];
 }
 
 const EVERY: TaskFilter = {};
@@ -79,8 +80,16 @@ export function readFilter(text: string): OperationFilter {
   try {
     const expression = parseFilter(text);
     if (!expression) return { filter: EVERY };
-    const owner = ownerOf(expression);
-    return { filter: translate(expression), ...(owner !== undefined && { owner }) };
+    const terms = expression.kind === "and" ? expression.operands : [expression];
+    const owned = terms.find((term) => isComparison(term, "metadata.owner") && term.operator === "=");
+    const created = terms.filter((term) => isComparison(term, "create_time", "metadata.create_time"));
+    const rest = terms.filter((term) => term !== owned && !created.includes(term)).map(translate);
+    const owner = owned && translate(owned)["owner"];
+    return {
+      filter: rest.length > 0 ? { $and: rest } : EVERY,
+      ...(owner !== undefined && { owner: String(owner) }),
+      ...(created.length > 0 && { created: created.map(translate) }),
+    };
   } catch (error) {
     if (error instanceof FilterError) throw invalidArgument("filter", error.message);
     throw error;
@@ -105,18 +114,20 @@ function translate(expression: Expression): TaskFilter {
 }
 
 function compare(comparison: Comparison): TaskFilter {
-  const name = comparison.field.map(snakeCase).join(".");
+  const name = nameOf(comparison);
   const field = Object.hasOwn(FIELDS, name) ? FIELDS[name] : undefined;
   if (field) return field(comparison);
   const known = Object.keys(FIELDS).join(", ");
   throw new FilterError(comparison.position, `cannot filter by "${comparison.field.join(".")}"; fields are ${known}`);
 }
 
-/** What all that matches must be owned by: said by itself, or by a part of a conjunction. */
-function ownerOf(expression: Expression): string | undefined {
-  if (expression.kind === "and") return expression.operands.map(ownerOf).find((owner) => owner !== undefined);
-  if (expression.kind !== "compare" || expression.operator !== "=") return undefined;
-  return expression.field.map(snakeCase).join(".") === "metadata.owner" ? expression.value.text : undefined;
+function isComparison(expression: Expression, ...names: string[]): expression is Comparison {
+  return expression.kind === "compare" && names.includes(nameOf(expression));
+}
+
+/** As in the proto. */
+function nameOf({ field }: Comparison): string {
+  return field.map(snakeCase).join(".");
 }
 
 function compareName(comparison: Comparison): TaskFilter {

@@ -6,7 +6,7 @@ import type { Context, Service, ServiceSchema } from "moleculer";
 import { invalidArgument } from "../../lib/errors.ts";
 import { readPageToken, writePageToken } from "../../lib/page-token.ts";
 import { rest } from "../../lib/rest-options.ts";
-import { signalOf } from "../../middlewares/cancellation.ts";
+import { callScopeOf } from "../../middlewares/cancellation.ts";
 import { grpc } from "../../mixins/grpc.mixin.ts";
 import { readFilter } from "./filter.ts";
 import { Kinds } from "./kinds.ts";
@@ -221,7 +221,7 @@ const operations: ServiceSchema<object, object, object, This> = {
       const { timeLeft = Infinity } = ctx.meta;
       const limit = Math.max(0, Math.min(ms, MAX_WAIT_MS, timeLeft - ANSWER_MS));
       let task: OperationTask | undefined;
-      await this.waits.until(hashOf(name), limit, signalOf(ctx), async () => {
+      await this.waits.until(hashOf(name), limit, callScopeOf(ctx), async () => {
         task = await this.tasks.get(name);
         return isDone(task);
       });
@@ -232,7 +232,7 @@ const operations: ServiceSchema<object, object, object, This> = {
     async nextChange(this: This, ctx: Context<unknown, WatchMeta>, name: unknown) {
       const had = ctx.meta.stream?.cursor;
       let task: OperationTask | undefined;
-      await this.watched.waits.until(hashOf(name), WATCH_MS, signalOf(ctx), async () => {
+      await this.watched.waits.until(hashOf(name), WATCH_MS, callScopeOf(ctx), async () => {
         task = await this.tasks.get(name);
         return versionOf(task) !== had;
       });

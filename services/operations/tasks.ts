@@ -54,9 +54,9 @@ export class Tasks {
   }
 
   /** The last made first. A page may be empty, and there may be more. */
-  page({ filter, owner }: OperationFilter, size: number, after?: Place): Promise<Page> {
+  page({ filter, owner, created }: OperationFilter, size: number, after?: Place): Promise<Page> {
     const wanted = { $and: [filter, { forgotten: null }] };
-    return this.#broker.call("queues.search", { filter: wanted, owner, size, after });
+    return this.#broker.call("queues.search", { filter: wanted, owner, created, size, after });
   }
 
   /** Stops the work, as far as it has not ended. */

@@ -1,3 +1,4 @@
+import { CallScope } from "../../lib/call-scope.ts";
 import { LongshoreError } from "../../lib/errors.ts";
 
 /** Each is a call of a client's. */
@@ -10,11 +11,11 @@ export class Waits {
 
   /**
    * Resolves when `look` answers true, which is asked at once and whenever the task was told of; when the time is up or the
-   * signal aborts it is asked a last time, whatever it answers.
+   * call is given up it is asked a last time, whatever it answers.
    */
-  async until(hash: string, ms: number, signal: AbortSignal, look: () => Promise<boolean>): Promise<void> {
+  async until(hash: string, ms: number, call: CallScope, look: () => Promise<boolean>): Promise<void> {
     let told = false;
-    let over = signal.aborted;
+    let over = call.reason !== undefined;
     let goOn = () => undefined as void;
     const wake = () => {
       told = true;
@@ -26,7 +27,9 @@ export class Waits {
     };
     this.#add(hash, wake);
     const timer = setTimeout(stop, ms);
-    signal.addEventListener("abort", stop);
+    const mine = new CallScope();
+    mine.onAbort = stop;
+    call.add(mine);
     try {
       for (;;) {
         const last = over;
@@ -37,7 +40,7 @@ export class Waits {
       }
     } finally {
       clearTimeout(timer);
-      signal.removeEventListener("abort", stop);
+      call.delete(mine);
       this.#remove(hash, wake);
     }
   }

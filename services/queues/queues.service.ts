@@ -193,9 +193,9 @@ const queues: ServiceSchema<object, object, object, This> = {
     search: {
       idempotent: true,
       async handler(this: This, ctx: Context<SearchParams>): Promise<{ tasks: TaskView[]; next?: SearchPlace }> {
-        const { filter, owner, size, after } = ctx.params;
+        const { size, after, ...search } = ctx.params;
         const place = after && { _id: after.id, time: new Date(after.createTime) };
-        const { tasks, next } = await this.tasks.queries.search({ filter, owner }, size, place);
+        const { tasks, next } = await this.tasks.queries.search(search, size, place);
         const page = { tasks: tasks.map(viewTask) };
         return next ? { ...page, next: { id: next._id, createTime: next.time.toISOString() } } : page;
       },

@@ -27,10 +27,14 @@ export interface TaskPage {
   next?: TaskPlace;
 }
 
-/** What is searched for: `owner` where all of it is one owner's, and beyond that whatever a filter can say. */
+/**
+ * What is searched for: `owner` where all of it is one owner's, `created` where it was made at certain times (conditions on
+ * `createTime` alone), and beyond that whatever a filter can say.
+ */
 export interface TaskSearch {
   filter: Filter<Task>;
   owner?: string;
+  created?: Filter<Task>[];
 }
 
 /** Tasks that one page looks at, whether they are in it or not. */
@@ -69,8 +73,12 @@ export class TaskQueries {
    * Tasks that match, the last made first. A page looks at so many of them, and may hold none and still have one after it.
    * Their inputs are left out.
    */
-  async search({ filter, owner }: TaskSearch, size: number, after: TaskPlace | undefined): Promise<TaskPage> {
-    const index: Filter<Task>[] = owner === undefined ? [] : [{ owner }];
+  async search(
+    { filter, owner, created = [] }: TaskSearch,
+    size: number,
+    after: TaskPlace | undefined,
+  ): Promise<TaskPage> {
+    const index: Filter<Task>[] = owner === undefined ? [...created] : [{ owner }, ...created];
     if (after) {
       const { _id, time } = after;
       index.push({ createTime: { $lte: time } }, { $or: [{ createTime: { $lt: time } }, { _id: { $lt: _id } }] });

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import type { Collection, Datastore, Document, Filter, FindOptions } from "../../lib/datastore/datastore.ts";
 import { openDatastore } from "../../lib/datastore/open.ts";
+import { readFilter } from "../../services/operations/filter.ts";
 import { countChannel } from "../../services/queues/channel-counts.ts";
 import { Channels } from "../../services/queues/channels.ts";
 import { TASK_INDEXES } from "../../services/queues/task-indexes.ts";
@@ -89,6 +90,15 @@ function observed(datastore: Datastore, queries: Map<string, Query>): Datastore 
   };
 }
 
+/** Whatever a client asks for: an index says where to look, and how far. */
+const OPERATION_FILTERS = [
+  "",
+  'name = "operations/known"',
+  "done = false AND metadata.owner = 1",
+  'metadata.channel = "ma*" OR NOT error.code = 2',
+  "create_time > 2020-01-01T00:00:00Z metadata.progress_percent >= 0",
+];
+
 const listener: TaskListener = {
   created: () => undefined,
   changed: () => undefined,
@@ -165,6 +175,12 @@ async function useAll(store: TaskStore, channels: Channels, datastore: Datastore
   const within = { channel, endedFrom: new Date(0), endedBefore: later };
   const narrowed = await store.queries.failed({ ...within, owner: "1" }, 1, undefined);
   await store.queries.failed(within, 1, narrowed.next ?? dead.next);
+  for (const text of OPERATION_FILTERS) {
+    const search = readFilter(text);
+    const page = await store.queries.search(search, 1, undefined);
+    await store.queries.search(search, 1, page.next ?? { _id: one._id, time: one.createTime });
+  }
+  await store.byHashes(["known"]);
   await store.sweeps.redriveAll({ channel }, signal);
   await store.settleChains(signal);
   await store.cancel(head._id, (task, now) => cancel(task, "", now));
