@@ -1,7 +1,8 @@
 /** gRPC clients for the tests, made from `.proto` files alone, as a stranger's would be. */
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import type {
   ClientDuplexStream,
   ClientOptions,
@@ -11,6 +12,7 @@ import type {
 } from "@grpc/grpc-js";
 import { Client, Metadata, credentials } from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
+import protobuf from "protobufjs";
 
 export type Message = Record<string, unknown>;
 
@@ -27,6 +29,20 @@ export interface CallSettings {
   signal?: AbortSignal;
 }
 
+/** Where imports start from: our own contracts, and Google's. */
+export const PROTO_DIRECTORIES = [
+  join(import.meta.dirname, "..", "proto"),
+  dirname(createRequire(import.meta.url).resolve("google-proto-files/package.json")),
+] as const;
+
+/** The types of contracts in these directories; fields have the names of JSON. */
+export function protoTypes(...files: string[]): protobuf.Root {
+  const root = new protobuf.Root();
+  root.resolvePath = (_, target) =>
+    PROTO_DIRECTORIES.map((directory) => join(directory, target)).find((path) => existsSync(path)) ?? null;
+  return root.loadSync(files);
+}
+
 /** A directory with `.proto` files; `remove` takes it away. */
 export function protoDirectory(files: Record<string, string>): { path(name: string): string; remove(): void } {
   const directory = mkdtempSync(join(tmpdir(), "longshore-proto-"));
@@ -40,7 +56,14 @@ export class TestClient {
   readonly #service: ServiceDefinition;
 
   constructor(proto: string, service: string, address: string, options: ClientOptions = {}) {
-    const contract = loadSync(proto, { keepCase: true, longs: String, enums: String, defaults: true, oneofs: true });
+    const contract = loadSync(proto, {
+      keepCase: true,
+      longs: String,
+      enums: String,
+      defaults: true,
+      oneofs: true,
+      includeDirs: [...PROTO_DIRECTORIES],
+    });
     this.#service = contract[service] as unknown as ServiceDefinition;
     this.#client = new Client(address, credentials.createInsecure(), options);
   }

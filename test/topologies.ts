@@ -43,7 +43,7 @@ async function three(config: Partial<Config>): Promise<Cluster> {
   };
   const nodes = await Promise.all([
     startNode({ services: ["api-gateway"], config: shared }),
-    startNode({ services: ["queues", "export"], config: shared }),
+    startNode({ services: ["queues", "export", "operations"], config: shared }),
     startNode({ config: shared }),
   ]);
   const [first, , last] = nodes as [TestNode, TestNode, TestNode];
@@ -57,12 +57,18 @@ async function three(config: Partial<Config>): Promise<Cluster> {
 
 /** A gateway learns of the services of other nodes a moment after it is ready. */
 async function knowsItsServices({ http }: TestNode): Promise<void> {
-  for (const path of ["/v1/queues/channels/any/length", "/v1/export/history?user_id=any"]) {
+  for (const path of ["/v1/queues/channels/any/length", "/v1/export/history?user_id=any", "/v1/operations"]) {
     while ((await fetch(http + path)).status !== 200) continue;
   }
 }
 
-const topologies: { name: string; needs: ServerName[]; start: StartCluster }[] = [
+interface Topology {
+  name: string;
+  needs: ServerName[];
+  start: StartCluster;
+}
+
+const topologies: Topology[] = [
   { name: "embedded store, one process", needs: [], start: (config = {}) => one(config) },
   {
     name: "MongoDB, one process",
@@ -74,5 +80,14 @@ const topologies: { name: string; needs: ServerName[]; start: StartCluster }[] =
 
 /** Describes the tests once for each topology. */
 export function onEveryTopology(title: string, body: (start: StartCluster) => void): void {
-  for (const { name, needs, start } of topologies) describeWith(needs, `${title} (${name})`, () => body(start));
+  describeOn(topologies, title, body);
+}
+
+/** Describes them for the smallest and the largest, where the datastore does not matter. */
+export function onSmallestAndLargest(title: string, body: (start: StartCluster) => void): void {
+  describeOn([topologies.at(0)!, topologies.at(-1)!], title, body);
+}
+
+function describeOn(some: Topology[], title: string, body: (start: StartCluster) => void): void {
+  for (const { name, needs, start } of some) describeWith(needs, `${title} (${name})`, () => body(start));
 }

@@ -81,8 +81,8 @@ export function readFilter(text: string): OperationFilter {
     const expression = parseFilter(text);
     if (!expression) return { filter: EVERY };
     const terms = expression.kind === "and" ? expression.operands : [expression];
-    const owned = terms.find((term) => isComparison(term, "metadata.owner") && term.operator === "=");
-    const created = terms.filter((term) => isComparison(term, "create_time", "metadata.create_time"));
+    const owned = terms.find((term) => compares(term, "metadata.owner") && (term as Comparison).operator === "=");
+    const created = terms.filter((term) => compares(term, "create_time", "metadata.create_time"));
     const rest = terms.filter((term) => term !== owned && !created.includes(term)).map(translate);
     const owner = owned && translate(owned)["owner"];
     return {
@@ -121,7 +121,7 @@ function compare(comparison: Comparison): TaskFilter {
   throw new FilterError(comparison.position, `cannot filter by "${comparison.field.join(".")}"; fields are ${known}`);
 }
 
-function isComparison(expression: Expression, ...names: string[]): expression is Comparison {
+function compares(expression: Expression, ...names: string[]): boolean {
   return expression.kind === "compare" && names.includes(nameOf(expression));
 }
 

@@ -9,6 +9,7 @@ import { readFilter } from "../../services/operations/filter.ts";
 import { countChannel } from "../../services/queues/channel-counts.ts";
 import { Channels } from "../../services/queues/channels.ts";
 import { TASK_INDEXES } from "../../services/queues/task-indexes.ts";
+import type { TaskSearch } from "../../services/queues/task-queries.ts";
 import type { TaskListener } from "../../services/queues/task-store.ts";
 import { TaskStore } from "../../services/queues/task-store.ts";
 import type { Task } from "../../services/queues/task.ts";
@@ -176,7 +177,7 @@ async function useAll(store: TaskStore, channels: Channels, datastore: Datastore
   const narrowed = await store.queries.failed({ ...within, owner: "1" }, 1, undefined);
   await store.queries.failed(within, 1, narrowed.next ?? dead.next);
   for (const text of OPERATION_FILTERS) {
-    const search = readFilter(text);
+    const search = readFilter(text) as TaskSearch;
     const page = await store.queries.search(search, 1, undefined);
     await store.queries.search(search, 1, page.next ?? { _id: one._id, time: one.createTime });
   }
