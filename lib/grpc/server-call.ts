@@ -38,7 +38,7 @@ const DECOMPRESS = new Map<string, Decompress>(
  * waiting has gone, "cancelled" when it ends without our doing (the client, its deadline, the connection), and last of all
  * "close", with whether the answer went out whole.
  */
-export class ServerCall<Request = unknown, Answer = unknown> extends EventEmitter implements StreamListener {
+export class ServerCall<Request = unknown, Answer = unknown> implements StreamListener {
   readonly head: CallHead;
   /** When the client stops waiting, in milliseconds since 1970; Infinity where it does not. */
   readonly deadline: number = Infinity;
@@ -46,6 +46,10 @@ export class ServerCall<Request = unknown, Answer = unknown> extends EventEmitte
   request!: Request;
   /** Whether it has ended without our doing. */
   cancelled = false;
+  /** Told before "cancelled". */
+  onCancel: (() => void) | undefined;
+  /** Made for the first listener: most calls have none. */
+  #events: EventEmitter | undefined;
   readonly #stream: Stream;
   readonly #method: Method;
   readonly #limits: CallLimits;
@@ -62,7 +66,6 @@ export class ServerCall<Request = unknown, Answer = unknown> extends EventEmitte
 
   /** `onFault` is told of what is thrown by whoever serves the call, which ends the call and nothing else. */
   constructor(stream: Stream, method: Method, head: CallHead, limits: CallLimits, onFault: (error: unknown) => void) {
-    super();
     this.#stream = stream;
     this.#method = method;
     this.#limits = limits;
@@ -76,6 +79,21 @@ export class ServerCall<Request = unknown, Answer = unknown> extends EventEmitte
   start(): void {
     this.#stream.listener = this;
     if (this.#method.requestStream && !this.#ended) this.#handle();
+  }
+
+  on(event: string, listener: (...args: never[]) => void): this {
+    (this.#events ??= new EventEmitter()).on(event, listener as (...args: unknown[]) => void);
+    return this;
+  }
+
+  once(event: string, listener: (...args: never[]) => void): this {
+    (this.#events ??= new EventEmitter()).once(event, listener as (...args: unknown[]) => void);
+    return this;
+  }
+
+  removeListener(event: string, listener: (...args: never[]) => void): this {
+    this.#events?.off(event, listener as (...args: unknown[]) => void);
+    return this;
   }
 
   /** No more requests are delivered, and of a stream not more are asked for than were. */
@@ -142,15 +160,6 @@ export class ServerCall<Request = unknown, Answer = unknown> extends EventEmitte
     this.#stream.end(trailersBlock(status, !this.#headersSent));
   }
 
-  override emit(event: string, ...details: unknown[]): boolean {
-    try {
-      return super.emit(event, ...details);
-    } catch (error) {
-      this.#fault(error);
-      return true;
-    }
-  }
-
   // What follows is for the stream.
 
   onData(bytes: Buffer): void {
@@ -170,7 +179,7 @@ export class ServerCall<Request = unknown, Answer = unknown> extends EventEmitte
   }
 
   onDrain(): void {
-    this.emit("drain");
+    this.#emit("drain");
   }
 
   onClose(code: ErrorCode): void {
@@ -178,7 +187,7 @@ export class ServerCall<Request = unknown, Answer = unknown> extends EventEmitte
     this.#waiting = [];
     const completed = code === ErrorCode.NO_ERROR;
     if (!completed) this.#cancel();
-    this.emit("close", completed && !this.cancelled);
+    this.#emit("close", completed && !this.cancelled);
   }
 
   #startDeadline(timeout: number): number {
@@ -211,7 +220,16 @@ export class ServerCall<Request = unknown, Answer = unknown> extends EventEmitte
     if (this.cancelled) return;
     this.#ended = true;
     this.cancelled = true;
-    this.emit("cancelled");
+    this.onCancel?.();
+    this.#emit("cancelled");
+  }
+
+  #emit(event: string, ...details: unknown[]): void {
+    try {
+      this.#events?.emit(event, ...details);
+    } catch (error) {
+      this.#fault(error);
+    }
   }
 
   #handle(): void {
@@ -268,7 +286,7 @@ export class ServerCall<Request = unknown, Answer = unknown> extends EventEmitte
       return this.#refuse({ code: Code.INTERNAL, details: `a message is malformed: ${(error as Error).message}` });
     }
     this.#requests++;
-    if (this.#method.requestStream) this.emit("data", request);
+    if (this.#method.requestStream) this.#emit("data", request);
     else if (this.#requests === 1) this.request = request as Request;
     else this.#refuse({ code: Code.UNIMPLEMENTED, details: "there is more than one request" });
   }
@@ -277,7 +295,7 @@ export class ServerCall<Request = unknown, Answer = unknown> extends EventEmitte
     // Told once.
     this.#inputEnded = false;
     if (this.#reader.isInside) return this.#refuse({ code: Code.INTERNAL, details: "the last message is cut off" });
-    if (this.#method.requestStream) this.emit("end");
+    if (this.#method.requestStream) this.#emit("end");
     else if (this.#requests === 1) this.#handle();
     else this.#refuse({ code: Code.UNIMPLEMENTED, details: "there is no request" });
   }

@@ -14,6 +14,8 @@ const LENGTHS = [
 ];
 const END_OF_STRING = 256;
 const LONGEST_PADDING = 7;
+/** In bits. */
+const SHORTEST_CODE = 5;
 
 /** Two children a node: the place of a node, or of a leaf the octet's complement; 0 is none. */
 const tree = buildTree();
@@ -40,7 +42,8 @@ function buildTree(): Int16Array {
 
 /** The text of a coded string, an octet a character; `undefined` where it is malformed. */
 export function decodeHuffman(bytes: Buffer, start: number, end: number): string | undefined {
-  let text = "";
+  const octets = Buffer.allocUnsafe(Math.floor(((end - start) * 8) / SHORTEST_CODE));
+  let length = 0;
   let node = 0;
   /** Bits since the last whole symbol, and whether all of them were ones, as padding is. */
   let bits = 0;
@@ -54,11 +57,11 @@ export function decodeHuffman(bytes: Buffer, start: number, end: number): string
       if (bit === 0) ones = false;
       if (node >= 0) continue;
       if (~node === END_OF_STRING) return undefined;
-      text += String.fromCharCode(~node);
+      octets[length++] = ~node;
       node = 0;
       bits = 0;
       ones = true;
     }
   }
-  return ones && bits <= LONGEST_PADDING ? text : undefined;
+  return ones && bits <= LONGEST_PADDING ? octets.toString("latin1", 0, length) : undefined;
 }

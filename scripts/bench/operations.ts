@@ -25,7 +25,7 @@ const BATCH = 500;
 const BATCHES_IN_FLIGHT = 4;
 const LISTS = 200;
 const WAITERS = 5_000;
-const WAIT_SECONDS = 120;
+const WAIT_SECONDS = 600;
 const QUIET_MS = 60_000;
 /** Nobody works there. */
 const STORED = "bench-stored";
@@ -136,7 +136,7 @@ async function measureWaiters(node: LongshoreNode): Promise<Figure[]> {
   const worker = longshoreClient(node.address);
   const ids: string[] = [];
   while (ids.length < names.length) {
-    const request = { Channel: WAITED_FOR, Max: BATCH, WaitSeconds: 1 };
+    const request = { Channel: WAITED_FOR, Max: BATCH, WaitSeconds: 1, LeaseSeconds: WAIT_SECONDS };
     const answer = await unary(worker.ReceiveTasks.bind(worker), request);
     demandDone(answer);
     ids.push(...answer.Data.map(({ ID }) => ID));

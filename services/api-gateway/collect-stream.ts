@@ -1,3 +1,4 @@
+import type { EventEmitter } from "node:events";
 import { on } from "node:events";
 import type { Message, ServedMethod } from "./grpc-contract.ts";
 import { statusOf } from "./grpc-errors.ts";
@@ -19,7 +20,7 @@ export function collectStream(method: ServedMethod, { broker }: GatewayScope): H
   return (call) => {
     const rpc = new Rpc(call, broker);
     const bounds = { close: ["end"], signal: rpc.signal, highWaterMark: MAX_BATCH.messages };
-    const requests = on(call, "data", bounds) as AsyncIterable<[SizedMessage]>;
+    const requests = on(call as unknown as EventEmitter, "data", bounds) as AsyncIterable<[SizedMessage]>;
     const collect = async (): Promise<Message> => {
       const batch = new Batch();
       let state: unknown;

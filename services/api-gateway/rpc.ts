@@ -43,7 +43,7 @@ export class Rpc {
   constructor(call: ServerCall, broker: ServiceBroker) {
     this.#call = call;
     this.#broker = broker;
-    call.once("cancelled", () => this.abort(new LongshoreError("CANCELLED", "the client is gone")));
+    call.onCancel = () => this.abort(new LongshoreError("CANCELLED", "the client is gone"));
   }
 
   get requestId(): string {

@@ -1,3 +1,4 @@
+import type { EventEmitter } from "node:events";
 import { once } from "node:events";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { LongshoreError, unavailable } from "../../lib/errors.ts";
@@ -76,7 +77,7 @@ export class StreamLife {
 
   /** Resolves when the client keeps up again; rejects when the stream is over. */
   async drained(): Promise<void> {
-    await once(this.#call, "drain", { signal: this.rpc.signal });
+    await once(this.#call as unknown as EventEmitter, "drain", { signal: this.rpc.signal });
   }
 
   async #tell(reason: "completed" | "broken"): Promise<void> {

@@ -49,6 +49,8 @@ const ERROR_TYPES: ErrorType[] = [
   "DEADLINE_EXCEEDED",
 ];
 const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)$/i;
+/** Characters of a text with a wildcard. */
+const MAX_PATTERN = 256;
 const UINT64_MAX = 2n ** 64n - 1n;
 
 /** Makes the condition that a comparison with a field is. */
@@ -234,9 +236,20 @@ function matching(path: string, value: Value): TaskFilter {
   return { [path]: { $regex: pattern(value).source } };
 }
 
-function pattern({ parts }: Value): RegExp {
-  const escaped = parts.map((part) => part.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&"));
-  return new RegExp(`^${escaped.join("[\\s\\S]*")}$`);
+/** Forms of wildcards that are decided in time that grows with the text alone: `x*`, `*x`, `*x*`, `x*y`. */
+function pattern({ text, parts, position }: Value): RegExp {
+  const [first = "", second = "", third] = parts;
+  const simple = third === undefined || (parts.length === 3 && first === "" && third === "");
+  if (!simple) throw new FilterError(position, `"${text}" has too many wildcards: write x*, *x, *x* or x*y`);
+  if (text.length > MAX_PATTERN)
+    throw new FilterError(position, `a text with a wildcard is longer than ${MAX_PATTERN}`);
+  if (third !== undefined) return new RegExp(escaped(second));
+  if (second === "") return new RegExp(`^${escaped(first)}`);
+  return new RegExp(first === "" ? `${escaped(second)}$` : `^${escaped(first)}[\\s\\S]*${escaped(second)}$`);
+}
+
+function escaped(part: string): string {
+  return part.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&");
 }
 
 const MONGO: Record<Operator, string> = {

@@ -137,6 +137,11 @@ function conformance(mongodbUri: () => string | undefined): void {
       { _id: 3, o: { a: 3 } },
     ]);
     expect(await items.findOne({ _id: 1 }, { projection: { o: 0 } })).toEqual({ _id: 1, n: -1 });
+    expect(await items.findOne({ _id: 1 }, { projection: { n: 0, o: 0, none: 0 } })).toEqual({ _id: 1 });
+    expect(await items.findOne({ _id: 1 }, { projection: { _id: 0, none: 0 } })).toEqual({
+      n: -1,
+      o: expect.anything(),
+    });
     expect(await items.findOne({ _id: 1 }, { projection: { _id: 0, n: 1 } })).toEqual({ n: -1 });
   });
 

@@ -46,7 +46,10 @@ export interface StandardClient {
 export interface LongshoreClient {
   CreateTasks: UnaryCall<{ Tasks: object[] }, AnswerOf<Answer[]>>;
   StreamCreateTask(): ClientDuplexStream<{ Task: object }, Answer>;
-  ReceiveTasks: UnaryCall<{ Channel: string; Max: number; WaitSeconds: number }, AnswerOf<BenchTask[]>>;
+  ReceiveTasks: UnaryCall<
+    { Channel: string; Max: number; WaitSeconds: number; LeaseSeconds?: number },
+    AnswerOf<BenchTask[]>
+  >;
   ReportTasks: UnaryCall<{ Reports: Report[] }, AnswerOf<Answer[]>>;
   close(): void;
 }
