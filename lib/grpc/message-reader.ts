@@ -1,7 +1,7 @@
-import { Code } from "./status.ts";
 import type { Status } from "./status.ts";
+import { Code } from "./status.ts";
 
-/** A message as it came, its bytes perhaps those of a larger piece. */
+/** A message as it came. Its bytes are good until more are added. */
 export interface RawMessage {
   bytes: Buffer;
   compressed: boolean;
@@ -10,58 +10,81 @@ export interface RawMessage {
 const PREFIX_BYTES = 5;
 const EMPTY = Buffer.alloc(0);
 
-/** Finds the messages in what comes in on a stream: a byte that says whether it is compressed, the length, the message. */
+/**
+ * The messages in what comes in on a stream: a byte that says whether it is compressed, the length, the message. They stay
+ * bytes until somebody takes them: thousands may be in a few kilobytes.
+ */
 export class MessageReader {
+  /** Why there is no further message: one that is not as it must be. */
+  refusal: Status | undefined;
   readonly #maxBytes: number;
-  /** What has come in of a message that is not whole, on its own: it must not keep what came with it. */
-  #kept: Buffer = EMPTY;
-  #keptBytes = 0;
-  /** Of that message, its prefix included; of the prefix where that is not whole. */
-  #needed = PREFIX_BYTES;
+  #buffer: Buffer = EMPTY;
+  /** What of the buffer is not taken yet. */
+  #start = 0;
+  #end = 0;
+  /** The buffer is ours, and holds nothing else. */
+  #own = false;
 
   constructor(maxBytes: number) {
     this.#maxBytes = maxBytes;
   }
 
-  /** Whether a message has come in a part. */
-  get isInside(): boolean {
-    return this.#keptBytes > 0;
+  /** Nothing is left, also of no message that has come in a part. */
+  get isEmpty(): boolean {
+    return this.#start === this.#end;
   }
 
-  /** Gives the messages that are whole with these bytes to `take`; a Status where one is not as it must be. */
-  read(bytes: Buffer, take: (message: RawMessage) => void): Status | undefined {
-    let rest = bytes;
-    if (this.#keptBytes > 0) {
-      this.#keep(rest);
-      if (this.#keptBytes < this.#needed) return undefined;
-      rest = this.#kept.subarray(0, this.#keptBytes);
-      this.#kept = EMPTY;
-      this.#keptBytes = 0;
+  /** `keep` must follow before these bytes belong to somebody else again. */
+  add(bytes: Buffer): void {
+    if (this.isEmpty) {
+      this.#buffer = bytes;
+      this.#start = 0;
+      this.#end = bytes.length;
+      this.#own = false;
+      return;
     }
-    while (rest.length >= PREFIX_BYTES) {
-      const length = rest.readUInt32BE(1);
-      if (rest[0]! > 1) return { code: Code.INTERNAL, details: `a message begins with the byte ${rest[0]}` };
-      if (length > this.#maxBytes) return tooLarge(length, this.#maxBytes);
-      this.#needed = PREFIX_BYTES + length;
-      if (rest.length < this.#needed) break;
-      take({ bytes: rest.subarray(PREFIX_BYTES, this.#needed), compressed: rest[0] === 1 });
-      rest = rest.subarray(this.#needed);
-      this.#needed = PREFIX_BYTES;
-    }
-    if (rest.length > 0) this.#keep(rest);
-    return undefined;
+    if (!this.#own || this.#end + bytes.length > this.#buffer.length) this.#move(bytes.length);
+    bytes.copy(this.#buffer, this.#end);
+    this.#end += bytes.length;
   }
 
-  /** What is kept at once doubles, up to the message: a length that a peer only says takes no memory. */
-  #keep(bytes: Buffer): void {
-    const total = this.#keptBytes + bytes.length;
-    if (total > this.#kept.length) {
-      const grown = Buffer.allocUnsafeSlow(Math.max(total, Math.min(this.#needed, 2 * total)));
-      this.#kept.copy(grown, 0, 0, this.#keptBytes);
-      this.#kept = grown;
-    }
-    bytes.copy(this.#kept, this.#keptBytes);
-    this.#keptBytes = total;
+  /** The next message, once it is whole. */
+  next(): RawMessage | undefined {
+    const length = this.#nextLength();
+    if (length === undefined || this.#end - this.#start < PREFIX_BYTES + length) return undefined;
+    const flag = this.#buffer[this.#start]!;
+    const from = this.#start + PREFIX_BYTES;
+    this.#start = from + length;
+    return { bytes: this.#buffer.subarray(from, this.#start), compressed: flag === 1 };
+  }
+
+  /** Puts what is left where it does not keep all that came with it. */
+  keep(): void {
+    if (this.isEmpty) this.#buffer = EMPTY;
+    else if (!this.#own) this.#move(0);
+  }
+
+  /** What the next message says of itself; undefined where that has not come, or is refused. */
+  #nextLength(): number | undefined {
+    if (this.refusal || this.#end - this.#start < PREFIX_BYTES) return undefined;
+    const flag = this.#buffer[this.#start]!;
+    const length = this.#buffer.readUInt32BE(this.#start + 1);
+    if (flag > 1) this.refusal = { code: Code.INTERNAL, details: `a message begins with the byte ${flag}` };
+    else if (length > this.#maxBytes) this.refusal = tooLarge(length, this.#maxBytes);
+    return this.refusal ? undefined : length;
+  }
+
+  /** Into a buffer of its own. That doubles, up to the message: a length that a peer only says takes no memory. */
+  #move(more: number): void {
+    const left = this.#end - this.#start;
+    const needed = PREFIX_BYTES + (this.#nextLength() ?? 0);
+    const total = left + more;
+    const grown = Buffer.allocUnsafeSlow(Math.max(total, Math.min(needed, 2 * total)));
+    this.#buffer.copy(grown, 0, this.#start, this.#end);
+    this.#buffer = grown;
+    this.#start = 0;
+    this.#end = left;
+    this.#own = true;
   }
 }
 

@@ -55,7 +55,8 @@ export class ServerCall<Request = unknown, Answer = unknown> implements StreamLi
   readonly #limits: CallLimits;
   readonly #reader: MessageReader;
   readonly #onFault: (error: unknown) => void;
-  #waiting: RawMessage[] = [];
+  /** A message that was unfolded while the call was paused. */
+  #unfolded: Buffer | undefined;
   #requests = 0;
   #inputEnded = false;
   #ended = false;
@@ -164,13 +165,9 @@ export class ServerCall<Request = unknown, Answer = unknown> implements StreamLi
 
   onData(bytes: Buffer): void {
     if (this.#ended) return;
-    // What has to wait must not keep all that came with it.
-    const keep = this.#paused || this.#busy;
-    const refusal = this.#reader.read(bytes, (message) => {
-      this.#waiting.push(keep ? { ...message, bytes: Buffer.from(message.bytes) } : message);
-    });
+    this.#reader.add(bytes);
     this.#deliver();
-    if (refusal) this.#refuse(refusal);
+    this.#reader.keep();
   }
 
   onEnd(): void {
@@ -184,7 +181,6 @@ export class ServerCall<Request = unknown, Answer = unknown> implements StreamLi
 
   onClose(code: ErrorCode): void {
     clearTimeout(this.#timer);
-    this.#waiting = [];
     const completed = code === ErrorCode.NO_ERROR;
     if (!completed) this.#cancel();
     this.#emit("close", completed && !this.cancelled);
@@ -220,21 +216,22 @@ export class ServerCall<Request = unknown, Answer = unknown> implements StreamLi
     if (this.cancelled) return;
     this.#ended = true;
     this.cancelled = true;
-    this.onCancel?.();
+    this.#guarded(() => this.onCancel?.());
     this.#emit("cancelled");
   }
 
   #emit(event: string, ...details: unknown[]): void {
-    try {
-      this.#events?.emit(event, ...details);
-    } catch (error) {
-      this.#fault(error);
-    }
+    if (this.#events) this.#guarded(() => this.#events?.emit(event, ...details));
   }
 
   #handle(): void {
+    this.#guarded(() => this.#method.handle(this));
+  }
+
+  /** What others throw ends the call. */
+  #guarded(work: () => void): void {
     try {
-      this.#method.handle(this);
+      work();
     } catch (error) {
       this.#fault(error);
     }
@@ -246,12 +243,14 @@ export class ServerCall<Request = unknown, Answer = unknown> implements StreamLi
   }
 
   #deliver(): void {
-    while (this.#waiting.length > 0 && !this.#paused && !this.#busy && !this.#ended) {
-      const { bytes, compressed } = this.#waiting.shift()!;
-      if (compressed) void this.#decompress(bytes);
-      else this.#take(bytes);
+    while (!this.#paused && !this.#busy && !this.#ended) {
+      const message = this.#nextMessage();
+      if (!message) break;
+      if (message.compressed) void this.#decompress(message.bytes);
+      else this.#take(message.bytes);
     }
     if (this.#paused || this.#busy || this.#ended) return;
+    if (this.#reader.refusal) return this.#refuse(this.#reader.refusal);
     this.#stream.resume();
     if (this.#inputEnded) this.#endInput();
   }
@@ -274,8 +273,14 @@ export class ServerCall<Request = unknown, Answer = unknown> implements StreamLi
     this.#busy = false;
     if (!Buffer.isBuffer(message)) return this.#refuse(message);
     // It may have been paused meanwhile.
-    if (!this.#ended) this.#waiting.unshift({ bytes: message, compressed: false });
+    this.#unfolded = message;
     this.#deliver();
+  }
+
+  #nextMessage(): RawMessage | undefined {
+    const unfolded = this.#unfolded;
+    this.#unfolded = undefined;
+    return unfolded ? { bytes: unfolded, compressed: false } : this.#reader.next();
   }
 
   #take(bytes: Buffer): void {
@@ -294,7 +299,7 @@ export class ServerCall<Request = unknown, Answer = unknown> implements StreamLi
   #endInput(): void {
     // Told once.
     this.#inputEnded = false;
-    if (this.#reader.isInside) return this.#refuse({ code: Code.INTERNAL, details: "the last message is cut off" });
+    if (!this.#reader.isEmpty) return this.#refuse({ code: Code.INTERNAL, details: "the last message is cut off" });
     if (this.#method.requestStream) this.#emit("end");
     else if (this.#requests === 1) this.#handle();
     else this.#refuse({ code: Code.UNIMPLEMENTED, details: "there is no request" });

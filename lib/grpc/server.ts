@@ -47,6 +47,7 @@ export class Server {
   readonly #connections = new Set<Connection>();
   #listener: NetServer | undefined;
   #ticks: NodeJS.Timeout | undefined;
+  #stopping: Promise<void> | undefined;
   /** Told when the last connection has closed, once the server stops. */
   #onEmpty: (() => void) | undefined;
 
@@ -86,7 +87,11 @@ export class Server {
   }
 
   /** Takes no more connections and calls; resolves when those under way have ended. */
-  async stop(): Promise<void> {
+  stop(): Promise<void> {
+    return (this.#stopping ??= this.#stop());
+  }
+
+  async #stop(): Promise<void> {
     this.#listener?.close();
     const empty = new Promise<void>((resolve) => (this.#onEmpty = resolve));
     for (const connection of this.#connections) connection.end();

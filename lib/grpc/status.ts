@@ -49,14 +49,18 @@ export function httpBlock(status: number): Buffer {
   return headerBlock([[":status", String(status)]]);
 }
 
+/** Names that a service may give: not one of the transport's, which would break the call. */
+const METADATA_NAME = /^(?!grpc-(?!status-details-bin$)|(?:te|connection|content-type|content-length)$)[0-9a-z_.-]+$/;
 /** Characters of a header's value, others left out: it must not end early nor begin another. */
 const NOT_OF_A_VALUE = /[^\x20-\x7e]/g;
 
 function metadataFields(metadata: Metadata): Field[] {
-  return Object.entries(metadata).map(([name, value]): Field => {
+  const fields: Field[] = [];
+  for (const [name, value] of Object.entries(metadata)) {
     const text = typeof value === "string" ? value.replace(NOT_OF_A_VALUE, "").trim() : value.toString("base64");
-    return [name.toLowerCase(), text];
-  });
+    if (METADATA_NAME.test(name.toLowerCase())) fields.push([name.toLowerCase(), text]);
+  }
+  return fields;
 }
 
 /**
