@@ -287,7 +287,7 @@ describe("with grpc-js's client", () => {
 
   test("a client that does not read holds up the server, and no more waits than a little", async () => {
     const part = "x".repeat(10_000);
-    const total = 500;
+    const total = 3_000;
     let written = 0;
     let drains = 0;
     handle = (call) => {
@@ -309,7 +309,8 @@ describe("with grpc-js's client", () => {
     await waitFor(() => calls[0]?.needsDrain);
     handle = (another) => another.answer("meanwhile");
     expect((await unary(client(), "")).message).toBe("meanwhile");
-    expect(written * part.length).toBeLessThan(MIB);
+    // Some megabytes the client's side takes, though it is paused.
+    expect(written * part.length).toBeLessThan(8 * MIB);
     let received = 0;
     call.on("data", () => (received += 1));
     call.resume();
