@@ -33,6 +33,11 @@ export async function sendEvents(
   try {
     for (;;) {
       const page = (await pull({ ...stream })) as Page;
+      if (page.done && page.items.length === 0 && !res.headersSent) {
+        // The client has all: an EventSource that gets this does not come again.
+        res.writeHead(204).end();
+        return;
+      }
       // Not before: what goes wrong at once has a status of its own.
       writeHead(res);
       const id = typeof page.cursor === "string" ? `id: ${page.cursor.replace(/[\r\n\0]/g, "")}\n` : "";

@@ -8,6 +8,8 @@ import { invalidArgument, viewError } from "../../lib/errors.ts";
 import type { Comparison, Expression, Operator, Value } from "../../lib/filter/expression.ts";
 import { FilterError } from "../../lib/filter/filter-error.ts";
 import { parseFilter } from "../../lib/filter/parse.ts";
+import { parseTime } from "../../lib/rfc3339.ts";
+import { CANCELLED_MESSAGE, NAME_PREFIX, USER_KIND } from "./operation.ts";
 
 /** A filter on what queues stores of a task; see services/queues/task.ts. */
 export type TaskFilter = Filter<Record<string, unknown>>;
@@ -30,8 +32,6 @@ const STATES: Record<string, string[]> = {
   FAILURE: ["FAILURE"],
   CANCEL: ["CANCEL"],
 };
-const NAME_PREFIX = "operations/";
-const USER_KIND = "queues.task";
 const ERROR_TYPES: ErrorType[] = [
   "INVALID_ARGUMENT",
   "FAILED_PRECONDITION",
@@ -48,7 +48,6 @@ const ERROR_TYPES: ErrorType[] = [
   "UNAVAILABLE",
   "DEADLINE_EXCEEDED",
 ];
-const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)$/i;
 /** Characters of a text with a wildcard. */
 const MAX_PATTERN = 256;
 const UINT64_MAX = 2n ** 64n - 1n;
@@ -72,7 +71,7 @@ const FIELDS: Record<string, Compare> = {
   "metadata.owner": compareOwner,
   "metadata.message": (comparison) => both({ state: "RUNNING", internal: null }, text("output")(comparison)),
   "error.code": compareCode,
-  "error.message": (comparison) => both({ state: "FAILURE" }, text("output")(comparison)),
+  "error.message": compareErrorMessage,
 };
 /** Also without `metadata`, as other services have them. */
 for (const name of ["create_time", "start_time", "update_time", "end_time"]) FIELDS[name] = FIELDS[`metadata.${name}`]!;
@@ -135,15 +134,29 @@ function nameOf({ field }: Comparison): string {
 function compareName(comparison: Comparison): TaskFilter {
   const { value, operator } = comparison;
   if (isPresence(comparison)) return EVERY;
-  const [first = "", ...rest] = value.parts;
-  if (first.startsWith(NAME_PREFIX)) {
-    const parts = [first.slice(NAME_PREFIX.length), ...rest];
-    return text("hash")({ ...comparison, value: { ...value, parts, text: value.text.slice(NAME_PREFIX.length) } });
+  if (operator === "=" || operator === ":") return named(value, value.parts);
+  if (operator === "!=") return { $nor: [named(value, value.parts)] };
+  if (value.text.startsWith(NAME_PREFIX)) {
+    return { hash: { [MONGO[operator]]: value.text.slice(NAME_PREFIX.length) } };
   }
-  // Part of a name: whatever comes before the wildcard may be the prefix that all have.
-  if (rest.length > 0 && NAME_PREFIX.startsWith(first))
-    return text("hash")({ ...comparison, value: { ...value, parts: ["", ...rest] } });
-  return operator === "!=" ? EVERY : NONE;
+  return holds(NAME_PREFIX, operator, value.text) ? EVERY : NONE;
+}
+
+/** Whose names, `operations/` and the HashCode, are so. */
+function named(value: Value, [first = "", ...rest]: string[]): TaskFilter {
+  if (first.startsWith(NAME_PREFIX)) {
+    return matching("hash", { ...value, parts: [first.slice(NAME_PREFIX.length), ...rest] });
+  }
+  if (rest.length === 0 || !NAME_PREFIX.startsWith(first)) return NONE;
+  if (first !== "") return named(value, ["", ...rest]);
+  // What comes after the wildcard may begin within what all names begin with.
+  const [part = "", ...more] = rest;
+  const slash = part.indexOf("/") + 1;
+  if (slash > 0) {
+    const parts = [part.slice(slash), ...more];
+    return NAME_PREFIX.endsWith(part.slice(0, slash)) ? matching("hash", { ...value, parts }) : NONE;
+  }
+  return more.length > 0 && NAME_PREFIX.includes(part) ? EVERY : matching("hash", { ...value, parts: ["", ...rest] });
 }
 
 function compareDone(comparison: Comparison): TaskFilter {
@@ -156,11 +169,8 @@ function compareKind(comparison: Comparison): TaskFilter {
   const { value, operator } = comparison;
   if (isPresence(comparison)) return EVERY;
   demandEquality(comparison);
-  const kind =
-    value.parts.length > 1
-      ? both({ internal: true }, matching("channel", value))
-      : { internal: true, channel: value.text };
-  const users = value.parts.length > 1 ? pattern(value).test(USER_KIND) : value.text === USER_KIND;
+  const kind = both({ internal: true }, matching("channel", value));
+  const users = says(USER_KIND, { ...comparison, operator: "=" });
   const is = users ? { $or: [{ internal: null }, kind] } : kind;
   return operator === "!=" ? { $nor: [is] } : is;
 }
@@ -176,7 +186,7 @@ function compareProgress(comparison: Comparison): TaskFilter {
   if (isPresence(comparison)) return EVERY;
   const wanted = integerOf(comparison.value);
   const fits = (progress: number) => holds(progress, comparison.operator, wanted);
-  const branches: TaskFilter[] = [{ progress: { [MONGO[comparison.operator]]: wanted } }];
+  const branches: TaskFilter[] = [{ progress: condition(comparison.operator, wanted) }];
   if (fits(0)) branches.push({ progress: null });
   const told = both({ state: { $ne: "SUCCESS" } }, { $or: branches });
   return fits(100) ? { $or: [{ state: "SUCCESS" }, told] } : told;
@@ -205,10 +215,24 @@ function compareCode(comparison: Comparison): TaskFilter {
   return { $or: branches };
 }
 
+function compareErrorMessage(comparison: Comparison): TaskFilter {
+  const failed = both({ state: "FAILURE" }, text("output")(comparison));
+  return says(CANCELLED_MESSAGE, comparison) ? { $or: [{ state: "CANCEL" }, failed] } : failed;
+}
+
+/** Whether the comparison holds for this text. */
+function says(told: string, comparison: Comparison): boolean {
+  const { operator, value } = comparison;
+  if (isPresence(comparison)) return true;
+  const fits = value.parts.length > 1 ? pattern(value).test(told) : told === value.text;
+  if (operator === "!=") return !fits;
+  return operator === "=" || operator === ":" ? fits : holds(told, operator, value.text);
+}
+
 function text(path: string): Compare {
   return (comparison) => {
     const { operator, value } = comparison;
-    if (isPresence(comparison)) return { [path]: { $exists: true } };
+    if (isPresence(comparison)) return { [path]: { $gt: "" } };
     if (operator === "=" || operator === ":") return matching(path, value);
     if (operator === "!=") return { $nor: [matching(path, value)] };
     return { [path]: { [MONGO[operator]]: value.text } };
@@ -224,15 +248,15 @@ function time(path: string): Compare {
   return (comparison) => {
     if (isPresence(comparison)) return { [path]: { $exists: true } };
     const { text: written, position } = comparison.value;
-    const ms = TIME.test(written) ? Date.parse(written) : NaN;
-    if (Number.isNaN(ms)) throw new FilterError(position, `"${written}" is no time: write it as 2006-01-02T15:04:05Z`);
-    return { [path]: { [MONGO[comparison.operator]]: new Date(ms) } };
+    const wanted = parseTime(written);
+    if (!wanted) throw new FilterError(position, `"${written}" is no time: write it as 2006-01-02T15:04:05Z`);
+    return { [path]: condition(comparison.operator, wanted) };
   };
 }
 
 /** A text, or a pattern with wildcards. */
 function matching(path: string, value: Value): TaskFilter {
-  if (value.parts.length === 1) return { [path]: value.text };
+  if (value.parts.length === 1) return { [path]: value.parts[0] };
   return { [path]: { $regex: pattern(value).source } };
 }
 
@@ -262,7 +286,12 @@ const MONGO: Record<Operator, string> = {
   ">=": "$gte",
 };
 
-function holds(left: number, operator: Operator, right: number): boolean {
+/** Of a field that not all tasks have: those that have it not are not meant. */
+function condition(operator: Operator, value: number | Date): TaskFilter {
+  return { [MONGO[operator]]: value, ...(operator === "!=" && { $exists: true }) };
+}
+
+function holds<T extends number | string>(left: T, operator: Operator, right: T): boolean {
   switch (operator) {
     case "=":
     case ":":

@@ -49,7 +49,8 @@ export interface Operation {
 export const METADATA_TYPE = "longshore.v1.OperationMetadata";
 export const USER_KIND = "queues.task";
 const USER_RESPONSE = "longshore.v1.QueueTaskResult";
-const PREFIX = "operations/";
+export const NAME_PREFIX = "operations/";
+export const CANCELLED_MESSAGE = "the operation was cancelled";
 /** Of a name that is none of ours. */
 const MAX_TOLD = 200;
 const CODE_CANCELLED = 1;
@@ -57,14 +58,14 @@ const CODE_UNKNOWN = 2;
 
 /** The HashCode in an operation's name; throws where it is none. */
 export function hashOf(name: unknown): string {
-  const hash = typeof name === "string" && name.startsWith(PREFIX) ? name.slice(PREFIX.length) : "";
+  const hash = typeof name === "string" && name.startsWith(NAME_PREFIX) ? name.slice(NAME_PREFIX.length) : "";
   if (hash !== "" && !hash.includes("/")) return hash;
   const metadata = { name: String(name).slice(0, MAX_TOLD) };
   throw new LongshoreError("INVALID_ARGUMENT", "name: must be operations/{id}", { field: "name", metadata });
 }
 
 export function nameOf(hash: string): string {
-  return PREFIX + hash;
+  return NAME_PREFIX + hash;
 }
 
 export function noSuchOperation(name: string): Error {
@@ -124,7 +125,7 @@ function metadataOf(task: OperationTask, detail: OperationDetail = {}): Record<s
 }
 
 function errorOf({ state, errorType, output }: OperationTask): OperationError {
-  if (state === "CANCEL") return { code: CODE_CANCELLED, message: "the operation was cancelled", reason: "CANCELLED" };
+  if (state === "CANCEL") return { code: CODE_CANCELLED, message: CANCELLED_MESSAGE, reason: "CANCELLED" };
   // What a client's worker reports says nothing of its kind.
   if (!errorType) return { code: CODE_UNKNOWN, message: output, reason: "TASK_FAILED" };
   return { code: viewError({ type: errorType }).grpc, message: output, reason: errorType };

@@ -26,11 +26,19 @@ interface OperationsService {
   watched: Watched;
   list(request: ListRequest): Promise<{ operations: Operation[]; next: string }>;
   waitFor(ctx: Context<unknown, WaitMeta>, name: unknown, ms: number | undefined): Promise<Operation>;
-  nextChange(ctx: Context<unknown, WatchMeta>, name: unknown): Promise<{ operation?: Operation; cursor: string }>;
+  nextChange(ctx: Context<unknown, WatchMeta>, name: unknown): Promise<Change>;
   operationOf(task: OperationTask): Promise<Operation>;
+  forget(name: unknown): Promise<void>;
 }
 
 type This = Service & OperationsService;
+
+/** What a watch is told: the operation, where the client has not got it. */
+interface Change {
+  operation?: Operation;
+  cursor: string;
+  done: boolean;
+}
 
 interface ListRequest {
   name: unknown;
@@ -86,7 +94,7 @@ const operations: ServiceSchema<object, object, object, This> = {
 
     deleteOperation: {
       async handler(this: This, { params }: Context<Params>) {
-        await this.tasks.forget(params["name"]);
+        await this.forget(params["name"]);
         return {};
       },
     },
@@ -113,9 +121,9 @@ const operations: ServiceSchema<object, object, object, This> = {
       timeout: 0,
       bulkhead: { enabled: false },
       async handler(this: This, ctx: Context<Params, WatchMeta>) {
-        const { operation, cursor } = await this.nextChange(ctx, ctx.params["name"]);
+        const { operation, cursor, done } = await this.nextChange(ctx, ctx.params["name"]);
         const items = operation ? [operationMessage(operation, this.kinds)] : [];
-        return { items, cursor, done: operation?.done ?? false };
+        return { items, cursor, done };
       },
     },
 
@@ -140,7 +148,7 @@ const operations: ServiceSchema<object, object, object, This> = {
     delete: {
       rest: "DELETE /v1/operations/{name=**}",
       async handler(this: This, { params }: Context<Params>) {
-        await this.tasks.forget(pathName(params));
+        await this.forget(pathName(params));
         return {};
       },
     },
@@ -169,9 +177,9 @@ const operations: ServiceSchema<object, object, object, This> = {
       timeout: 0,
       bulkhead: { enabled: false },
       async handler(this: This, ctx: Context<Params, WatchMeta>) {
-        const { operation, cursor } = await this.nextChange(ctx, pathName(ctx.params));
+        const { operation, cursor, done } = await this.nextChange(ctx, pathName(ctx.params));
         const items = operation ? [operationJson(operation, this.kinds)] : [];
-        return { items, cursor, done: operation?.done ?? false };
+        return { items, cursor, done };
       },
     },
   },
@@ -185,6 +193,11 @@ const operations: ServiceSchema<object, object, object, This> = {
       const hashes = ctx.params.tasks.map(({ hash }) => hash);
       this.waits?.wake(hashes);
       this.watched?.waits.wake(hashes);
+    },
+
+    "operations.deleted"(this: This, ctx: Context<{ hash: string }>) {
+      this.waits?.wake([ctx.params.hash]);
+      this.watched?.waits.wake([ctx.params.hash]);
     },
 
     // What was told meanwhile may not have come here.
@@ -212,6 +225,12 @@ const operations: ServiceSchema<object, object, object, This> = {
       };
     },
 
+    /** Whoever waits for it hears of it, on whatever node. */
+    async forget(this: This, name: unknown): Promise<void> {
+      const hash = await this.tasks.forget(name);
+      await this.broker.broadcast("operations.deleted", { hash });
+    },
+
     async operationOf(this: This, task: OperationTask): Promise<Operation> {
       const [operation] = await this.kinds.describe([task]);
       return operation!;
@@ -234,10 +253,11 @@ const operations: ServiceSchema<object, object, object, This> = {
       let task: OperationTask | undefined;
       await this.watched.waits.until(hashOf(name), WATCH_MS, callScopeOf(ctx), async () => {
         task = await this.tasks.get(name);
-        return versionOf(task) !== had;
+        return versionOf(task) !== had || isDone(task);
       });
       const cursor = versionOf(task!);
-      return cursor === had ? { cursor } : { operation: await this.operationOf(task!), cursor };
+      const done = isDone(task!);
+      return cursor === had ? { cursor, done } : { operation: await this.operationOf(task!), cursor, done };
     },
   },
 

@@ -24,7 +24,7 @@ export function readParent(name: unknown): void {
 export function readDuration(field: string, value: unknown): number | undefined {
   if (value === undefined || value === null) return undefined;
   if (typeof value === "string" && DURATION.test(value)) return Number(value.slice(0, -1)) * 1_000;
-  if (typeof value === "object") {
+  if (typeof value === "object" && !Array.isArray(value)) {
     const { seconds = 0, nanos = 0 } = value as { seconds?: unknown; nanos?: unknown };
     const ms = Number(seconds) * 1_000 + Number(nanos) / 1_000_000;
     if (ms >= 0) return ms;

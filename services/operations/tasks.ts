@@ -71,9 +71,10 @@ export class Tasks {
     }
   }
 
-  /** From now on nobody is told of it; its work goes on. */
-  async forget(name: unknown): Promise<void> {
+  /** From now on nobody is told of it; its work goes on. Answers its HashCode. */
+  async forget(name: unknown): Promise<string> {
     const { id, hash } = await this.get(name);
     if (!(await this.#broker.call<boolean, object>("queues.forget", { id }))) throw noSuchOperation(nameOf(hash));
+    return hash;
   }
 }

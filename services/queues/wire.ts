@@ -1,6 +1,7 @@
 /** The messages of the contract, as they come from gRPC and REST alike: what they say, and how tasks are told in them. */
 import type { Context } from "moleculer";
 import { invalidArgument, notFound } from "../../lib/errors.ts";
+import { parseTime } from "../../lib/rfc3339.ts";
 import { checkTags, type TaskRequest } from "./task-request.ts";
 import type { Report, ReportState, RetryPolicy, Task } from "./task.ts";
 import { publicState } from "./task.ts";
@@ -209,15 +210,10 @@ export function readNumber(field: string, value: unknown): number {
 
 /** RFC 3339, with an offset or Z. */
 export function readTime(field: string, value: unknown): Date {
-  const text = readText(field, value);
-  const time = RFC3339.test(text) ? new Date(text) : undefined;
-  if (!time || Number.isNaN(time.getTime())) {
-    throw invalidArgument(field, "must be an RFC 3339 time, such as 2030-01-31T12:00:00Z");
-  }
+  const time = parseTime(readText(field, value));
+  if (!time) throw invalidArgument(field, "must be an RFC 3339 time, such as 2030-01-31T12:00:00Z");
   return time;
 }
-
-const RFC3339 = /^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)$/;
 
 export function readText(field: string, value: unknown): string {
   if (value === undefined || value === null) return "";
