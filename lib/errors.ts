@@ -24,6 +24,8 @@ const CODES = {
 /** The name of a google.rpc.Code. */
 export type ErrorType = keyof typeof CODES;
 
+export const ERROR_TYPES = Object.keys(CODES) as ErrorType[];
+
 /** What a client may learn of an error beside its message. */
 export interface ErrorData {
   /** The path of the request's field that is wrong, as the client wrote it: `Task.Channel`. */

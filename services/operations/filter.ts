@@ -3,8 +3,7 @@
  * have is false, and its negation true.
  */
 import type { Filter } from "../../lib/datastore/datastore.ts";
-import type { ErrorType } from "../../lib/errors.ts";
-import { invalidArgument, viewError } from "../../lib/errors.ts";
+import { ERROR_TYPES, invalidArgument, viewError } from "../../lib/errors.ts";
 import type { Comparison, Expression, Operator, Value } from "../../lib/filter/expression.ts";
 import { FilterError } from "../../lib/filter/filter-error.ts";
 import { parseFilter } from "../../lib/filter/parse.ts";
@@ -32,22 +31,6 @@ const STATES: Record<string, string[]> = {
   FAILURE: ["FAILURE"],
   CANCEL: ["CANCEL"],
 };
-const ERROR_TYPES: ErrorType[] = [
-  "INVALID_ARGUMENT",
-  "FAILED_PRECONDITION",
-  "UNAUTHENTICATED",
-  "PERMISSION_DENIED",
-  "NOT_FOUND",
-  "ALREADY_EXISTS",
-  "ABORTED",
-  "OUT_OF_RANGE",
-  "RESOURCE_EXHAUSTED",
-  "CANCELLED",
-  "INTERNAL",
-  "UNIMPLEMENTED",
-  "UNAVAILABLE",
-  "DEADLINE_EXCEEDED",
-];
 /** Characters of a text with a wildcard. */
 const MAX_PATTERN = 256;
 const UINT64_MAX = 2n ** 64n - 1n;
@@ -206,8 +189,8 @@ function compareCode(comparison: Comparison): TaskFilter {
   const failed: TaskFilter = { state: "FAILURE" };
   if (isPresence(comparison)) return { state: { $in: ["FAILURE", "CANCEL"] } };
   const { operator, value } = comparison;
-  const named = [...ERROR_TYPES, "UNKNOWN"].find((type) => type === value.text);
-  const wanted = named ? codeOf(named) : integerOf(value);
+  const name = [...ERROR_TYPES, "UNKNOWN"].find((type) => type === value.text);
+  const wanted = name ? codeOf(name) : integerOf(value);
   const types = ERROR_TYPES.filter((type) => holds(codeOf(type), operator, wanted));
   const branches: TaskFilter[] = [{ ...failed, errorType: { $in: types } }];
   if (holds(codeOf("CANCELLED"), operator, wanted)) branches.push({ state: "CANCEL" });

@@ -20,8 +20,8 @@ interface OfferingService {
 
 export class Kinds {
   readonly #broker: ServiceBroker;
-  #kinds = new Map<string, Kind>();
-  /** Types stay known when their service goes. */
+  /** They stay known when their service goes: its operations are unavailable then, and not of another kind. */
+  readonly #kinds = new Map<string, Kind>();
   readonly #types = new Map<string, protobuf.Type>();
 
   constructor(broker: ServiceBroker) {
@@ -32,15 +32,13 @@ export class Kinds {
   /** Takes from the registry what is offered now. */
   refresh(): void {
     const services = this.#broker.registry.getServiceList({ onlyAvailable: true }) as unknown as OfferingService[];
-    const kinds = new Map<string, Kind>();
     for (const { fullName, settings } of services) {
       for (const [channel, { operation }] of Object.entries(settings?.workers ?? {})) {
         if (!operation) continue;
-        kinds.set(channel, { response: operation.response, describe: `${fullName}.${operation.describe}` });
+        this.#kinds.set(channel, { response: operation.response, describe: `${fullName}.${operation.describe}` });
         if (!this.#types.has(operation.response)) this.#learn(operation.files);
       }
     }
-    this.#kinds = kinds;
   }
 
   type(name: string): protobuf.Type {

@@ -96,7 +96,8 @@ export function operationOf(task: OperationTask, detail?: OperationDetail, respo
   if (task.state === "SUCCESS") {
     operation.response = response
       ? { type: response, value: detail?.response ?? {} }
-      : { type: USER_RESPONSE, value: { id: task.id, output: task.output } };
+      : // What a job of ours says to its own service is nobody else's business.
+        { type: USER_RESPONSE, value: { id: task.id, output: task.internal ? "" : task.output } };
   } else if (operation.done) {
     operation.error = errorOf(task);
   }

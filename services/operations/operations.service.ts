@@ -200,6 +200,11 @@ const operations: ServiceSchema<object, object, object, This> = {
       this.watched?.waits.wake([ctx.params.hash]);
     },
 
+    "$node.draining"(this: This) {
+      this.waits?.close();
+      this.watched?.waits.close();
+    },
+
     // What was told meanwhile may not have come here.
     "$transporter.connected"(this: This) {
       this.waits?.wake(this.waits.hashes);

@@ -4,10 +4,14 @@ import { LongshoreError } from "../../lib/errors.ts";
 /** Each is a call of a client's. */
 const MAX_WAITING = 50_000;
 
+/** Who comes again at once must not do so in a tight loop until another node is known to it. */
+const CLOSED_WAIT_MS = 500;
+
 /** Who waits for changes of which tasks. Nothing is asked of anybody while they wait. */
 export class Waits {
   readonly #waiting = new Map<string, Set<() => void>>();
-  #count = 0;
+  readonly #stops = new Set<() => void>();
+  #closed = false;
 
   /**
    * Resolves when `look` answers true, which is asked at once and whenever the task was told of; when the time is up or the
@@ -25,8 +29,8 @@ export class Waits {
       over = true;
       wake();
     };
-    this.#add(hash, wake);
-    const timer = setTimeout(stop, ms);
+    this.#add(hash, wake, stop);
+    const timer = setTimeout(stop, this.#closed ? Math.min(ms, CLOSED_WAIT_MS) : ms);
     const mine = new CallScope();
     mine.onAbort = stop;
     call.add(mine);
@@ -41,8 +45,14 @@ export class Waits {
     } finally {
       clearTimeout(timer);
       call.delete(mine);
-      this.#remove(hash, wake);
+      this.#remove(hash, wake, stop);
     }
+  }
+
+  /** The node is to stop: nobody waits any longer, and who comes only for a moment. */
+  close(): void {
+    this.#closed = true;
+    for (const stop of this.#stops) stop();
   }
 
   /** These may have changed: whoever waits for one of them looks. */
@@ -55,18 +65,18 @@ export class Waits {
     return [...this.#waiting.keys()];
   }
 
-  #add(hash: string, wake: () => void): void {
-    if (this.#count >= MAX_WAITING) {
+  #add(hash: string, wake: () => void, stop: () => void): void {
+    if (this.#stops.size >= MAX_WAITING) {
       throw new LongshoreError("RESOURCE_EXHAUSTED", "too many calls wait for operations on this node");
     }
-    this.#count += 1;
+    this.#stops.add(stop);
     const others = this.#waiting.get(hash);
     if (others) others.add(wake);
     else this.#waiting.set(hash, new Set([wake]));
   }
 
-  #remove(hash: string, wake: () => void): void {
-    this.#count -= 1;
+  #remove(hash: string, wake: () => void, stop: () => void): void {
+    this.#stops.delete(stop);
     const others = this.#waiting.get(hash);
     others?.delete(wake);
     if (others?.size === 0) this.#waiting.delete(hash);

@@ -48,6 +48,19 @@ test("at the end of its time, and when its call is given up, it looks a last tim
   expect(waits.hashes).toEqual([]);
 });
 
+test("when the node is to stop nobody waits any longer, and who comes only for a moment", async () => {
+  const waits = new Waits();
+  let looks = 0;
+  const look = async () => (looks++, false);
+  const waiting = waits.until("a", LONG, new CallScope(), look);
+  await waitFor(() => looks === 1);
+  waits.close();
+  await waiting;
+  expect(looks).toBe(2);
+  await waits.until("a", LONG, new CallScope(), look);
+  expect(looks).toBe(4);
+});
+
 test("where looking fails nobody waits any more", async () => {
   const waits = new Waits();
   const failing = waits.until("a", LONG, new CallScope(), () => Promise.reject(new Error("away")));
