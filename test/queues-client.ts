@@ -4,6 +4,7 @@ import { join } from "node:path";
 import type { ClientDuplexStream, ServiceError } from "@grpc/grpc-js";
 import { credentials, loadPackageDefinition, Metadata } from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
+import { waitFor } from "./wait-for.ts";
 
 export interface TaskMessage {
   ID: string;
@@ -112,10 +113,12 @@ export class QueuesClient {
     });
   }
 
-  /** Creates a task and answers it. */
+  /** Creates a task and answers it, in a later millisecond: of one, IDs tell no order where several nodes give them. */
   async create(task: Partial<TaskMessage> | Record<string, unknown>): Promise<TaskMessage> {
     const created = await this.call<string>("CreateTask", { Task: task });
     if (created.State !== "200") throw new Error(`${created.State} ${created.Message}`);
+    const now = Date.now();
+    await waitFor(() => Date.now() > now);
     return this.byHash(created.Data);
   }
 
