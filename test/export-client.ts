@@ -11,6 +11,7 @@ export interface Envelope<T> {
   msg: string;
   data: T;
   request_id: string;
+  next_page_token?: string;
 }
 
 export interface ExportSummary {
@@ -33,7 +34,25 @@ export interface ExportDetail extends ExportSummary {
   total_rows: number;
   bytes: number;
   sha256: string;
+  rows_per_second: number;
+  seconds_left: number | null;
   operation: string;
+}
+
+/** Server-sent events, until their stream ends. */
+export async function* eventsOf(url: string): AsyncGenerator<{ id: string; data: ExportDetail }> {
+  const response = await fetch(url);
+  if (response.status !== 200) throw new Error(`${response.status} ${await response.text()}`);
+  let text = "";
+  for await (const chunk of response.body!.pipeThrough(new TextDecoderStream())) {
+    text += chunk;
+    const events = text.split("\n\n");
+    text = events.pop()!;
+    for (const event of events) {
+      const [, id = "", data = ""] = /^id: (.*)\ndata: (.*)$/.exec(event) ?? [];
+      if (data) yield { id, data: JSON.parse(data) as ExportDetail };
+    }
+  }
 }
 
 export interface Answer<T> {

@@ -26,10 +26,19 @@ import type { ExportProgress, ExportResult } from "./job-spec.ts";
 import { EXPORT_LIMITS } from "./job-spec.ts";
 import { runExportJob } from "./job.ts";
 import { readRawBody } from "./raw-body.ts";
+import type { HistoryQuery } from "./history.ts";
+import { readHistoryQuery, writeNextToken } from "./history.ts";
 import type { RequestLimits } from "./request.ts";
 import { hashKey, parseHttpExport } from "./request.ts";
 import type { ExportRun, Link, RunTask, Summary } from "./run.ts";
 import { describeRun, detail, downloadName, fileKey, readResult, readRun, summarize } from "./run.ts";
+
+/** What a watch of operations tells; see there. */
+interface Change {
+  items: unknown[];
+  cursor: string;
+  done: boolean;
+}
 
 interface ExportService {
   objects: ObjectStore;
@@ -51,8 +60,8 @@ const LEASE_SECONDS = 15;
 /** After the first; see queues for the back-off. */
 const CALLBACK_RETRIES = 4;
 const CALLBACKS_AT_ONCE = 8;
-const HISTORY_MS = 7 * 86_400_000;
-const HISTORY_LIMIT = 1_000;
+/** Runs that one page of a history looks at. */
+const MAX_LOOKED_AT = 5_000;
 const SWEEP_EVERY_MS = 3_600_000;
 const DAY_MS = 86_400_000;
 /** Fast, and a sixth larger than level 6: docs/decisions/tabular-writers.md. */
@@ -142,15 +151,31 @@ const exportService: ServiceSchema<object, object, object, This> = {
       },
     },
 
+    /** Server-sent events: the detail, and again when it has changed, until the export has ended. */
+    events: {
+      rest: rest({ path: "GET /v1/export/events", response: "events" }),
+      timeout: 0,
+      bulkhead: { enabled: false },
+      async handler(this: This, ctx: Context<{ key?: unknown }>) {
+        if (!ctx.params.key) throw invalidArgument("key", "must be given");
+        const { hash } = await findRun(ctx, ctx.params.key);
+        const change: Change = await ctx.call("operations.watch", { name: `operations/${hash}` });
+        const { items, ...rest } = change;
+        if (items.length === 0) return change;
+        const task = await ctx.call<RunTask, { hash: string }>("queues.get", { hash });
+        return { items: [detail(task, this.link(task).url)], ...rest };
+      },
+    },
+
     history: {
       rest: "GET /v1/export/history",
       idempotent: true,
-      async handler(this: This, ctx: Context<{ user_id?: unknown; uid?: unknown }>) {
-        const user = ctx.params.user_id ?? ctx.params.uid;
+      async handler(this: This, ctx: Context<Record<string, unknown>>) {
+        const user = ctx.params["user_id"] ?? ctx.params["uid"];
         if (!user) return missing(ctx, "user_id");
-        if (typeof user !== "string") throw invalidArgument("user_id", "must be given once");
-        const since = new Date(Date.now() - HISTORY_MS).toISOString();
-        return answer(ctx, await listRuns(ctx, userLabel(user), since));
+        const query = readHistoryQuery(ctx.params, Date.now());
+        const { runs, next } = await listRuns(ctx, query);
+        return { ...answer(ctx, runs), ...(next !== undefined && { next_page_token: next }) };
       },
     },
 
@@ -276,17 +301,20 @@ function readHttpRun(body: Record<string, unknown>, limits: RequestLimits): Expo
 /** longshore.v1.ExportHttpRequest. */
 interface ExportHttpMessage extends Record<string, unknown> {
   conn: number;
+  rows_per_file: number;
   timestamp: string;
   source_http: { url: string; method: string; header: Record<string, string>; param: Struct | null } | null;
 }
 
 /** As the document has it: it knows what is not given, where the message has an empty value. */
-function documentOf({ conn, timestamp, source_http: source, ...rest }: ExportHttpMessage): Record<string, unknown> {
+function documentOf(message: ExportHttpMessage): Record<string, unknown> {
+  const { conn, rows_per_file, timestamp, source_http: source, ...rest } = message;
   const { param, method, ...others } = source ?? {};
   const given = { ...others, ...(method && { method }), ...(param && { param: structJson(param) }) };
   return {
     ...rest,
     ...(conn && { conn }),
+    ...(rows_per_file && { rows_per_file }),
     ...(timestamp !== "0" && { timestamp }),
     ...(source && { source_http: given }),
   };
@@ -301,11 +329,11 @@ async function runExport(service: Service, job: Job): Promise<string> {
   const { extension } = EXT_TYPES[run.extType];
   const objects = objectsPlace(configOf(service.broker));
   const onProgress = (progress: ExportProgress) => job.progress(percent(progress), JSON.stringify(progress));
-  const { title, zip, extType } = run;
+  const { title, zip, rowsPerFile, extType } = run;
   const result = await runExportJob(
     {
       source: run.source,
-      format: { extType, zip, title, level: DEFLATE_LEVEL, formulaGuard: true, longText: "fail" },
+      format: { extType, zip, rowsPerFile, title, level: DEFLATE_LEVEL, formulaGuard: true, longText: "fail" },
       object: fileKey(run, job.hash, job.attempt, extension),
       objects,
       outbound: (service as This).outbound,
@@ -351,18 +379,23 @@ async function findRun(ctx: Context, key: unknown): Promise<RunTask> {
   }
 }
 
-/** The runs under a label, newest first, in as many calls as their inputs need. */
-async function listRuns(ctx: Context, label: string, since: string): Promise<Summary[]> {
+/** A page of a user's runs, newest first, in as many calls as their inputs need; `next` where pages were asked for. */
+async function listRuns(ctx: Context, query: HistoryQuery): Promise<{ runs: Summary[]; next?: string }> {
+  const { userId, since, size, paged, matches } = query;
   const runs: Summary[] = [];
-  let after: Pick<RunTask, "id" | "createTime"> | undefined;
-  while (runs.length < HISTORY_LIMIT) {
-    const tasks: RunTask[] = await ctx.call("queues.list", { label, since, after });
-    const last = tasks.at(-1);
-    if (!last) break;
-    runs.push(...tasks.map(summarize));
-    after = { id: last.id, createTime: last.createTime };
+  let { after } = query;
+  for (let looked = 0; looked < MAX_LOOKED_AT;) {
+    const tasks: RunTask[] = await ctx.call("queues.list", { label: userLabel(userId), since, after });
+    if (tasks.length === 0) return paged ? { runs, next: "" } : { runs };
+    for (const task of tasks) {
+      if (runs.length === size) return paged ? { runs, next: writeNextToken(query, after!) } : { runs };
+      const run = summarize(task);
+      if (matches(run)) runs.push(run);
+      after = { id: task.id, createTime: task.createTime };
+    }
+    looked += tasks.length;
   }
-  return runs;
+  return paged ? { runs, next: writeNextToken(query, after!) } : { runs };
 }
 
 function answer(ctx: Context, data: unknown): object {

@@ -26,6 +26,8 @@ export interface ExportRequest {
   extType: ExtType;
   /** False: the file itself, not in a zip. */
   zip: boolean;
+  /** Begins a further file after so many rows; only within a zip. */
+  rowsPerFile?: number;
   userId: string;
   callback: string;
 }
@@ -65,6 +67,7 @@ const base = z.object(
     callback: callback.optional(),
     call_back: callback.optional(),
     zip: z.boolean("must be true or false").default(true),
+    rows_per_file: z.int("must be a whole number").min(1, "must be 1 or more").optional(),
   },
   "must be a JSON object",
 );
@@ -121,10 +124,12 @@ function common(read: z.infer<typeof base>, limits: RequestLimits, now: number):
   const user = read.user_id ?? read.uid ?? "";
   if (user === "") throw invalidArgument("user_id", "must be given");
   if (user.length > 128) throw invalidArgument("user_id", "must be at most 128 characters");
+  if (read.rows_per_file !== undefined && !read.zip) throw invalidArgument("rows_per_file", "needs a zip");
   return {
     title: read.title,
     extType: read.ext_type as ExtType,
     zip: read.zip,
+    rowsPerFile: read.rows_per_file,
     userId: user,
     callback: read.callback || read.call_back || "",
   };

@@ -30,6 +30,7 @@ export interface RunTask {
   progress: number;
   createTime: string;
   updateTime: string;
+  startTime?: string;
   endTime?: string;
 }
 
@@ -60,6 +61,10 @@ export interface Detail extends Summary {
   /** Characters that the file's encoding lacks. */
   unmappable: number;
   sha256: string;
+  /** While it runs; 0 before its first rows. */
+  rows_per_second: number;
+  /** While it runs and its whole is known, else null. */
+  seconds_left: number | null;
   operation: string;
   updated_at: string;
 }
@@ -119,8 +124,23 @@ export function detail(task: RunTask, downUrl: string): Detail {
     bytes: result?.bytes ?? progress.bytes ?? 0,
     unmappable: result?.unmappable ?? 0,
     sha256: result?.sha256 ?? "",
+    ...pace(task, progress),
     operation: `operations/${task.hash}`,
     updated_at: task.updateTime,
+  };
+}
+
+/** How fast it goes and how long that takes still, as of when it told its progress. */
+function pace(
+  { startTime, updateTime }: RunTask,
+  { rows = 0, totalRows, pages = 0, totalPages }: Progress,
+): Pick<Detail, "rows_per_second" | "seconds_left"> {
+  const seconds = startTime ? (Date.parse(updateTime) - Date.parse(startTime)) / 1_000 : 0;
+  if (rows === 0 || seconds <= 0) return { rows_per_second: 0, seconds_left: null };
+  const part = totalRows ? rows / totalRows : totalPages ? pages / totalPages : undefined;
+  return {
+    rows_per_second: Math.round(rows / seconds),
+    seconds_left: part ? Math.max(0, Math.round(seconds / part - seconds)) : null,
   };
 }
 

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { parse } from "csv-parse/sync";
 import type { ExportDetail, ExportSummary } from "../export-client.ts";
-import { ExportClient } from "../export-client.ts";
+import { ExportClient, eventsOf } from "../export-client.ts";
 import type { TestNode } from "../node.ts";
 import { startNode } from "../node.ts";
 import type { PagedSourceOptions } from "../paged-source.ts";
@@ -192,6 +192,8 @@ onEveryTopology("export", (start) => {
       total_rows: 1,
       bytes: expect.any(Number),
       unmappable: 0,
+      rows_per_second: 0,
+      seconds_left: null,
       sha256: expect.stringMatching(/^[0-9a-f]{64}$/),
       operation: `operations/${second}`,
       updated_at: expect.stringMatching(RFC_3339),
@@ -220,6 +222,76 @@ onEveryTopology("export", (start) => {
     // By the time that is told: the clocks of two nodes may differ by the millisecond between two of these.
     const times = history.map(({ created_at }) => created_at);
     expect(times).toEqual(times.toSorted().reverse());
+  });
+
+  test("a history is asked for in pages, and by what its exports are", async () => {
+    const user = `pager-${Math.random()}`;
+    const keys: string[] = [];
+    for (const ext_type of ["CSV", "JSONL", "CSV", "JSONL", "CSV"]) {
+      keys.unshift(await client.submit("raw", raw({ user_id: user, ext_type })));
+      await client.done(keys[0]!);
+    }
+    const failed = await client.submit("http", request("http://127.0.0.1:9/", { user_id: user }));
+    keys.unshift(failed);
+    await client.ended(failed);
+    const page = async (query: string) => {
+      const { body } = await other.call<ExportSummary[]>("GET", `/v1/export/history?user_id=${user}&${query}`);
+      return { ...body, keys: body.data?.map(({ hash_key }) => hash_key) };
+    };
+    expect((await page("")).next_page_token).toBeUndefined();
+    const walked: string[][] = [];
+    let token = "";
+    do {
+      const { keys: some, next_page_token } = await page(`page_size=4&page_token=${token}`);
+      walked.push(some);
+      token = next_page_token!;
+    } while (token);
+    expect(walked).toEqual([keys.slice(0, 4), keys.slice(4)]);
+    expect((await page("status=3")).keys).toEqual([failed]);
+    expect((await page("source_type=raw&ext_type=CSV")).keys).toEqual([keys[1], keys[3], keys[5]]);
+    const { data } = await page("source_type=raw&page_size=2");
+    const second = encodeURIComponent(data[1]!.created_at);
+    expect((await page(`from=${second}&source_type=raw`)).keys).toEqual(keys.slice(1, 3));
+    expect((await page(`to=${second}`)).keys).toEqual(keys.slice(3));
+    const foreign = (await page("page_size=2")).next_page_token;
+    expect(await page(`page_size=2&status=2&page_token=${foreign}`)).toMatchObject({
+      errcode: 400,
+      msg: "page_token: is not the token of a page of this query",
+    });
+  });
+
+  test("server-sent events tell an export's detail until it has ended, and no more to who has that", async () => {
+    const held = Promise.withResolvers<void>();
+    const intercept = async ({ page }: { page: number }) => {
+      if (page === 150) await held.promise;
+      return false;
+    };
+    await withPagedSource({ ...ORDERS, intercept }, async ({ url }) => {
+      const key = await client.submit("http", request(url));
+      const told: ExportDetail[] = [];
+      let id = "";
+      for await (const event of eventsOf(`${cluster.gateways[1].http}/v1/export/events?key=${key}`)) {
+        told.push(event.data);
+        ({ id } = event);
+        if (event.data.rows > 0) held.resolve();
+      }
+      expect(told[0]).toMatchObject({ hash_key: key, status: 1 });
+      expect(told.find(({ rows, status }) => rows > 0 && status === 1)).toMatchObject({ total_rows: 20_000 });
+      expect(told.at(-1)).toMatchObject({ status: 2, rows: 20_000, progress: 100 });
+      const again = await fetch(`${cluster.gateways[0].http}/v1/export/events?key=${key}`, {
+        headers: { "last-event-id": id },
+      });
+      expect(again.status).toBe(204);
+    });
+  });
+
+  test("rows_per_file splits the export within its zip", async () => {
+    const rows = [{ name: "Name" }, ...Array.from({ length: 5 }, (_, index) => ({ name: `row ${index}` }))];
+    const body = raw({ rows_per_file: 2, source_raw: JSON.stringify(rows) });
+    const { down_url } = await client.done(await client.submit("raw", body));
+    const files = await client.unzip(down_url);
+    expect(files.map(({ name }) => name)).toEqual(["订单-1.csv", "订单-2.csv", "订单-3.csv"]);
+    expect(files[2]!.content.toString()).toBe("Name\r\nrow 4\r\n");
   });
 
   describe("the same request", () => {
@@ -315,6 +387,8 @@ onEveryTopology("export", (start) => {
       ["timestamp", "raw", () => raw({ timestamp: "soon" }), "timestamp: must be Unix seconds"],
       ["callback", "raw", () => raw({ callback: "ftp://a" }), "callback: must begin with http:// or https://"],
       ["zip", "raw", () => raw({ zip: "no" }), "zip: must be true or false"],
+      ["rows_per_file", "raw", () => raw({ rows_per_file: 0 }), "rows_per_file: must be 1 or more"],
+      ["a split file", "raw", () => raw({ rows_per_file: 5, zip: false }), "rows_per_file: needs a zip"],
       ["conn", "http", () => ({ ...http(), conn: 1_000 }), "conn: must be 1 to 32"],
       ["no source", "http", () => ({ ...http(), source_http: undefined }), "source_http: must be an object with url"],
       ["no rows", "raw", () => raw({ source_raw: undefined }), "source_raw: must be a string"],
@@ -357,6 +431,17 @@ onEveryTopology("export", (start) => {
       ["GET", "/v1/export/detail?key=x", 400, "key: there is no export x"],
       ["GET", "/v1/export/detail?key=x&key=y", 400, "key: must be a string"],
       ["GET", "/v1/export/history?user_id=x&user_id=y", 400, "user_id: must be given once"],
+      ["GET", "/v1/export/history?user_id=x&status=5", 400, "status: must be 1 to 4"],
+      [
+        "GET",
+        "/v1/export/history?user_id=x&from=today",
+        400,
+        "from: must be an RFC 3339 time, such as 2030-01-31T12:00:00Z",
+      ],
+      ["GET", "/v1/export/history?user_id=x&page_size=-1", 400, "page_size: must be a whole number, 0 or more"],
+      ["GET", "/v1/export/history?user_id=x&page_token=y", 400, "page_token: is not the token of a page of this query"],
+      ["GET", "/v1/export/events?key=x", 400, "key: there is no export x"],
+      ["GET", "/v1/export/events", 400, "key: must be given"],
       ["GET", "/demo/page?page=x", 400, "page: must be a whole number"],
     ])("%s %s is HTTP 400 with errcode %d", async (method, path, errcode, msg) => {
       const { status, body } = await client.call(method, path, method === "POST" ? {} : undefined);
