@@ -1,4 +1,5 @@
 /** How the text of an environment variable becomes a value; a message goes on where the variable's name ends: "must be …". */
+import { isIP } from "node:net";
 import { z } from "zod";
 
 /** Any text but none. */
@@ -36,6 +37,15 @@ export const nameList = z
   .transform((value) => value.split(",").map((name) => name.trim()))
   .refine((names) => !names.includes(""), "must be names separated by commas");
 
+/** Hosts, `*.hosts`, addresses and networks, separated by commas. */
+export const hostList = z
+  .string()
+  .transform((value) => value.split(",").map((entry) => entry.trim()))
+  .refine(
+    (entries) => entries.every((entry) => isNetwork(entry) || HOST.test(entry)),
+    "must be hosts, *.hosts, addresses or networks (10.1.0.0/16), separated by commas",
+  );
+
 export const httpUrl = z
   .string()
   .refine((value) => isUrl(value, /^https?:\/\//), "must be a URL that begins with http:// or https://");
@@ -49,6 +59,16 @@ export const natsUrls = z
 
 /** The driver reads the rest: a list of hosts is no URL. */
 export const mongodbUri = z.string().regex(/^mongodb(\+srv)?:\/\/./, "must begin with mongodb:// or mongodb+srv://");
+
+const HOST = /^(?:\*\.)?[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?)*$/i;
+
+function isNetwork(entry: string): boolean {
+  const [address = "", prefix, ...more] = entry.split("/");
+  const bits = { 0: -1, 4: 32, 6: 128 }[isIP(address)] ?? -1;
+  return (
+    bits > 0 && more.length === 0 && (prefix === undefined || (/^\d{1,3}$/.test(prefix) && Number(prefix) <= bits))
+  );
+}
 
 function isUrl(value: string, scheme: RegExp): boolean {
   return scheme.test(value) && URL.canParse(value);

@@ -6,6 +6,7 @@ import { hostname } from "node:os";
 import type { z } from "zod";
 import {
   flag,
+  hostList,
   httpUrl,
   integer,
   mongodbUri,
@@ -204,6 +205,24 @@ export const SETTINGS = {
     default: "32",
     schema: integer(1, 1000),
     meaning: "How many connections one export may open to the HTTP source it reads.",
+  },
+  exportUserLimit: {
+    variable: "EXPORT_USER_LIMIT",
+    default: "20",
+    schema: integer(0, 10_000),
+    meaning: "How many exports of one user may wait and run at a time; 0: any number.",
+  },
+  exportAllowHosts: {
+    variable: "EXPORT_ALLOW_HOSTS",
+    default: undefined,
+    schema: hostList,
+    meaning: "Hosts, *.hosts and networks that sources and callbacks may be at whatever else is said.",
+  },
+  exportDenyHosts: {
+    variable: "EXPORT_DENY_HOSTS",
+    default: undefined,
+    schema: hostList,
+    meaning: "Hosts, *.hosts and networks that no source or callback may be at.",
   },
   exportCallbackSecret: {
     variable: "EXPORT_CALLBACK_SECRET",

@@ -225,6 +225,7 @@ const exportService: ServiceSchema<object, object, object, This> = {
   methods: {
     /** The same request is the same export, unless it failed or was cancelled before. */
     async submit(this: This, ctx: Context, channel: string, run: ExportRun): Promise<RunTask> {
+      await demandRoom(ctx, run, configOf(this.broker).exportUserLimit);
       const input = JSON.stringify(run);
       const params = { key: run.hashKey, channel, input, label: userLabel(run.userId) };
       const { task } = await ctx.call<{ task: RunTask }, object>("queues.createRun", params);
@@ -281,7 +282,11 @@ const exportService: ServiceSchema<object, object, object, This> = {
     this.signingKey = await signingKey(config);
     this.limits = { maxConn: config.exportMaxConn, timestampWindow: config.exportTimestampWindow };
     // A node that serves its own machine alone may read from there; one that others reach must not be their way in.
-    this.outbound = { allowPrivate: isLoopback(config.host) };
+    this.outbound = {
+      allowPrivate: isLoopback(config.host),
+      allow: config.exportAllowHosts,
+      deny: config.exportDenyHosts,
+    };
     this.sweeping = new AbortController();
     void this.sweep(this.sweeping.signal);
   },
@@ -318,6 +323,30 @@ function documentOf(message: ExportHttpMessage): Record<string, unknown> {
     ...(timestamp !== "0" && { timestamp }),
     ...(source && { source_http: given }),
   };
+}
+
+/** Throws where the user has as many exports under way as one may have, and this would be another. */
+async function demandRoom(ctx: Context, { userId, hashKey: key }: ExportRun, limit: number): Promise<void> {
+  if (limit === 0) return;
+  const since = new Date(Date.now() - DAY_MS).toISOString();
+  const open: number = await ctx.call("queues.countOpen", { label: userLabel(userId), since, limit });
+  if (open < limit || (await isUnderWay(ctx, key))) return;
+  throw new LongshoreError(
+    "RESOURCE_EXHAUSTED",
+    `user_id: ${limit} exports of this user wait or run (EXPORT_USER_LIMIT): try again when one has ended`,
+    { field: "user_id" },
+  );
+}
+
+/** Whether the same request is already, so that nothing new begins. */
+async function isUnderWay(ctx: Context, key: string): Promise<boolean> {
+  try {
+    const { state } = await ctx.call<RunTask, object>("queues.lastRun", { key, channels: RUN_CHANNELS });
+    return state !== "FAILURE" && state !== "CANCEL";
+  } catch (error) {
+    if (viewError(error).type === "NOT_FOUND") return false;
+    throw error;
+  }
 }
 
 function concurrency(service: Service): number {

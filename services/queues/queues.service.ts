@@ -209,6 +209,15 @@ const queues: ServiceSchema<object, object, object, This> = {
       },
     },
 
+    /** How many tasks of a label that were made at `since` (RFC 3339) or later have not ended; counts to `limit`. */
+    countOpen: {
+      idempotent: true,
+      async handler(this: This, ctx: Context<{ label: string; since: string; limit: number }>): Promise<number> {
+        const { label, since, limit } = ctx.params;
+        return this.tasks.countOpen(label, new Date(since), limit);
+      },
+    },
+
     /** How many tasks wait in a channel. */
     length: {
       idempotent: true,

@@ -222,6 +222,13 @@ export class TaskStore {
     return takeWithin(this.#tasks.find(filter, { sort: NEWEST_FIRST, limit: LIST_LIMIT }), MAX_ANSWER_BYTES);
   }
 
+  /** Those of a label, made at `since` or later, that have not ended; no more than `limit`. */
+  countOpen(label: string, since: Date, limit: number): Promise<number> {
+    const states = [...WAITING_STATES, "RUNNING" as const];
+    const filter: Filter<Task> = { label, createTime: { $gte: since }, state: { $in: states } };
+    return this.#tasks.countDocuments(filter, { limit, hint: "label" });
+  }
+
   async waiting(channel: string): Promise<number> {
     const counts = await Promise.all(
       WAITING_STATES.map((state) => this.#tasks.countDocuments({ channel, state } as Filter<Task>)),

@@ -469,6 +469,58 @@ onEveryTopology("export", (start) => {
   });
 });
 
+describe("a node with limits of its operator", () => {
+  let node: TestNode;
+  let client: ExportClient;
+  const settings = { exportUserLimit: 2, exportConcurrency: 1, exportDenyHosts: ["localhost"] };
+
+  beforeAll(async () => {
+    node = await startNode({ config: settings });
+    client = new ExportClient(node.http);
+  });
+
+  afterAll(() => node?.stop());
+
+  const body = (url: string, title: string, user_id = "1") => ({
+    ext_type: "CSV",
+    title,
+    user_id,
+    source_http: { url },
+  });
+
+  test("lets one user have so many exports under way, and others theirs", async () => {
+    const held = Promise.withResolvers<void>();
+    const intercept = async () => {
+      await held.promise;
+      return false;
+    };
+    await withPagedSource({ ...ORDERS, intercept }, async ({ url }) => {
+      const first = await client.submit("http", body(url, "a"));
+      await client.submit("http", body(url, "b"));
+      expect(await client.call("POST", "/v1/export/http", body(url, "c"))).toMatchObject({
+        status: 429,
+        body: { errcode: 429, msg: expect.stringMatching(/^user_id: 2 exports of this user wait or run/) },
+      });
+      // What is under way already is nothing more.
+      expect(await client.submit("http", body(url, "a"))).toBe(first);
+      const others = await client.submit("http", body(url, "c", "2"));
+      held.resolve();
+      await client.done(first);
+      await client.done(await client.submit("http", body(url, "c")));
+      await client.done(others);
+    });
+  });
+
+  test("asks no source that is on the list of those that may not be asked", async () => {
+    await withPagedSource(ORDERS, async ({ url, requests }) => {
+      const denied = body(url.replace("127.0.0.1", "localhost"), "denied", "3");
+      const detail = await client.ended(await client.submit("http", denied));
+      expect(detail).toMatchObject({ status: 3, fail_reason: expect.stringMatching(/it is on the deny list/) });
+      expect(requests).toEqual([]);
+    });
+  });
+});
+
 describe("a node that bounds timestamps", () => {
   let node: TestNode;
   let client: ExportClient;

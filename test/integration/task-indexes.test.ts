@@ -160,6 +160,7 @@ async function useAll(store: TaskStore, channels: Channels, datastore: Datastore
   await store.listByOwner("1", 10, 1);
   const [labelled] = await store.listByLabel("job/1", new Date(0), null);
   await store.listByLabel("job/1", new Date(0), labelled!);
+  await store.countOpen("job/1", new Date(0), 5);
   await store.waiting(channel);
   await store.heldBy("s", 0, 10);
   await store.due(store.now(), 10);
