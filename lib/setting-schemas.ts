@@ -19,6 +19,11 @@ export function seconds(min: number, max: number) {
   return integer(min, max).transform((value) => value * 1000);
 }
 
+/** Whole MiB, read as bytes. */
+export function megabytes(min: number, max: number) {
+  return integer(min, max).transform((value) => value * 1024 ** 2);
+}
+
 export function oneOf<const T extends string>(...values: T[]) {
   return z.enum(values, `must be one of ${values.join(", ")}`);
 }

@@ -9,6 +9,7 @@ import {
   hostList,
   httpUrl,
   integer,
+  megabytes,
   mongodbUri,
   nameList,
   natsUrls,
@@ -211,6 +212,12 @@ export const SETTINGS = {
     default: "20",
     schema: integer(0, 10_000),
     meaning: "How many exports of one user may wait and run at a time; 0: any number.",
+  },
+  exportMinFree: {
+    variable: "EXPORT_MIN_FREE_MB",
+    default: "256",
+    schema: megabytes(0, 1_000_000),
+    meaning: "An export fails before fewer MiB than this are free in DATA_DIR; with S3 it does not matter.",
   },
   exportAllowHosts: {
     variable: "EXPORT_ALLOW_HOSTS",

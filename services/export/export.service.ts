@@ -366,7 +366,7 @@ async function runExport(service: Service, job: Job): Promise<string> {
       object: fileKey(run, job.hash, job.attempt, extension),
       objects,
       outbound: (service as This).outbound,
-      limits: EXPORT_LIMITS,
+      limits: { ...EXPORT_LIMITS, minFreeBytes: configOf(service.broker).exportMinFree },
     },
     { signal: job.signal, onProgress },
   );

@@ -34,6 +34,8 @@ export interface ExportLimits {
   maxRowsBytes: number;
   /** Bytes of the file. */
   maxFileBytes: number;
+  /** Bytes that stay free where the file is kept: what else is there needs some, the queue above all. */
+  minFreeBytes: number;
   /** Heap of the thread, in MiB; a job that needs more fails alone. */
   heapMb: number;
 }
@@ -43,6 +45,7 @@ export const EXPORT_LIMITS: ExportLimits = {
   maxPages: 1_000_000,
   maxRowsBytes: 64 * 1024 * 1024,
   maxFileBytes: 64 * 1024 ** 3,
+  minFreeBytes: 256 * 1024 ** 2,
   heapMb: 1024,
 };
 

@@ -1,4 +1,4 @@
-import { invalidArgument } from "../../lib/errors.ts";
+import { invalidArgument, LongshoreError } from "../../lib/errors.ts";
 import type { ObjectStore } from "../../lib/objects/object-store.ts";
 import { untilAborted } from "../../lib/objects/until-aborted.ts";
 import { openHttp } from "../../lib/sources/http.ts";
@@ -10,9 +10,11 @@ import { RowCursor } from "../../lib/tabular/row-cursor.ts";
 import { writeTable } from "../../lib/tabular/write-table.ts";
 import type { ZipEntry } from "../../lib/tabular/zip.ts";
 import { writeZip } from "../../lib/tabular/zip.ts";
-import type { ExportFormat, ExportJob, ExportProgress, ExportResult } from "./job-spec.ts";
+import type { ExportFormat, ExportJob, ExportLimits, ExportProgress, ExportResult } from "./job-spec.ts";
 
 const PROGRESS_MS = 250;
+/** Of the file, after which it is seen whether there is room for more. */
+const LOOK_BYTES = 16 * 1024 ** 2;
 
 export interface PipelineOptions {
   signal: AbortSignal;
@@ -37,7 +39,8 @@ export async function exportTable(
     const table = (limit: number) =>
       writeTable(source.columns, cursor, limit, { ...format, createdAt: new Date() }, losses);
     const file = format.zip ? zipOf(format, cursor, table) : table(Infinity);
-    const counted = count(file, (size) => (bytes += size));
+    await demandFree(store, job.limits);
+    const counted = count(guardRoom(file, store, job.limits), (size) => (bytes += size));
     const { size, sha256, etag } = await store.put(job.object, counted, { signal, maxBytes: job.limits.maxFileBytes });
     const { pages } = source.position();
     onProgress({ ...source.position(), rows: cursor.rows, bytes });
@@ -46,6 +49,29 @@ export async function exportTable(
     clearInterval(timer);
     await source.close();
   }
+}
+
+/** Looks again and again whether there is room for the rest. */
+async function* guardRoom(
+  file: AsyncIterable<Uint8Array>,
+  store: ObjectStore,
+  limits: ExportLimits,
+): AsyncGenerator<Uint8Array> {
+  let unseen = 0;
+  for await (const chunk of file) {
+    unseen += chunk.length;
+    if (unseen >= LOOK_BYTES) {
+      unseen = 0;
+      await demandFree(store, limits);
+    }
+    yield chunk;
+  }
+}
+
+async function demandFree(store: ObjectStore, { minFreeBytes }: ExportLimits): Promise<void> {
+  if ((await store.freeBytes()) >= minFreeBytes) return;
+  const megabytes = minFreeBytes / 1024 ** 2;
+  throw new LongshoreError("RESOURCE_EXHAUSTED", `fewer than ${megabytes} MiB are free where exports are kept`);
 }
 
 function checkSplit({ rowsPerFile, zip }: ExportFormat): void {

@@ -73,6 +73,7 @@ test.each([
   ["EXPORT_MAX_CONN", "many"],
   ["EXPORT_TIMESTAMP_WINDOW", "-5"],
   ["EXPORT_USER_LIMIT", "-1"],
+  ["EXPORT_MIN_FREE_MB", "1.5"],
   ["EXPORT_ALLOW_HOSTS", "http://a.example"],
   ["EXPORT_ALLOW_HOSTS", "a.example, ,b"],
   ["EXPORT_DENY_HOSTS", "10.0.0.0/33"],

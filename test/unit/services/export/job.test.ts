@@ -261,6 +261,18 @@ describe("an export that fails", () => {
     }),
   );
 
+  test("leaves room for others, and says so", () =>
+    withTempDir((root) =>
+      withPagedSource(TWENTY_THOUSAND, async ({ url, requests }) => {
+        await expect(run(httpJob(root, url, 2000, { limits: { minFreeBytes: 2 ** 60 } }))).rejects.toMatchObject({
+          type: "RESOURCE_EXHAUSTED",
+          message: "fewer than 1099511627776 MiB are free where exports are kept",
+        });
+        expect(await leftIn(root)).toEqual([]);
+        expect(requests.length).toBeLessThanOrEqual(1);
+      }),
+    ));
+
   // Only root can make a disk small enough to fill.
   (canMount || process.env.CI ? test : test.skip)("for want of room says whose disk is full and leaves no file", () =>
     withTempDir(async (directory) => {
@@ -269,7 +281,7 @@ describe("an export that fails", () => {
       await command("mount", ["-t", "tmpfs", "-o", "size=1m", "tmpfs", root]);
       try {
         await withPagedSource({ ...TWENTY_THOUSAND, total: () => 100_000 }, async ({ url }) => {
-          const job = httpJob(root, url, 2000, { format: { zip: false } });
+          const job = httpJob(root, url, 2000, { format: { zip: false }, limits: { minFreeBytes: 0 } });
           await expect(run(job)).rejects.toMatchObject({
             type: "RESOURCE_EXHAUSTED",
             message: expect.stringContaining(`the disk of ${root} is full (ENOSPC)`),
