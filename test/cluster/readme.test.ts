@@ -43,6 +43,17 @@ test("the README's first export ends with a workbook of 500 rows", async () => {
   });
 });
 
+test("the README's filters find that export and that task as operations", async () => {
+  const script = await commands("All of it as operations");
+  await withTempDir(async (directory) => {
+    for (const section of ["A first export", "A first task"]) await run(await commands(section), directory);
+    const [exports, tasks] = (await run(script, directory)).trim().split(/(?<=\})(?=\{"operations")/);
+    const kindOf = (page: string | undefined) =>
+      (JSON.parse(page ?? "") as { operations: { metadata: { kind: string } }[] }).operations[0]?.metadata.kind;
+    expect([kindOf(exports), kindOf(tasks)]).toEqual(["export.http", "queues.task"]);
+  });
+});
+
 test("the README's first task ends as SUCCESS", async () => {
   const script = await commands("A first task");
   await withTempDir(async (directory) => {
