@@ -11,6 +11,12 @@ import { unavailable, viewError } from "../lib/errors.ts";
 import type { ProtoSource } from "../lib/protobuf/proto-source.ts";
 import { readProto } from "../lib/protobuf/proto-source.ts";
 
+/** How much is done, and how much there is, in what the job counts: rows, files; 0: not known. */
+export interface Units {
+  done: number;
+  total: number;
+}
+
 /** A task as a handler gets it. */
 export interface Job {
   id: number;
@@ -21,7 +27,7 @@ export interface Job {
   /** Aborts when the task is cancelled, when another node has it, or when this node must stop. */
   signal: AbortSignal;
   /** Tells how far the job is: percent, and what else is worth telling. Sent with the next renewal, within a second. */
-  progress(percent: number, detail: string): void;
+  progress(percent: number, detail: string, units?: Units): void;
 }
 
 export interface WorkerDeclaration {
@@ -55,9 +61,6 @@ export interface OperationDeclaration {
 
 /** What a service tells of one of its tasks as an operation. */
 export interface OperationDetail {
-  doneUnits?: number;
-  /** 0: not known. */
-  totalUnits?: number;
   message?: string;
   /** Of a task that succeeded: the response, fields as in the proto; a Timestamp as RFC 3339 text. */
   response?: Record<string, unknown>;
@@ -257,10 +260,10 @@ class Worker {
     renewal: Renewal,
   ): Promise<Said | undefined> {
     const { handler, channel } = this.#declaration;
-    const progress = (percent: number, detail: string) => renewal.say(percent, detail);
+    const progress: Job["progress"] = (...said) => renewal.say(...said);
     try {
       const output = await handler(this.#service, { id, hash, input, attempt: attempts, signal, progress });
-      return { state: "SUCCESS", output };
+      return { state: "SUCCESS", output, units: renewal.units };
     } catch (error) {
       if (signal.reason instanceof StopSignal) return { state: "READY", output: "" };
       if (signal.aborted) return undefined;
@@ -316,6 +319,7 @@ interface Said {
   output: string;
   /** Percent. */
   progress?: number;
+  units?: Units;
   errorType?: ErrorType;
 }
 
@@ -326,6 +330,8 @@ class Renewal {
   readonly #every: number;
   #percent = 0;
   #detail = "";
+  /** As told last. */
+  units: Units | undefined;
   #changed = false;
   #sentAt = Date.now();
   #timer: NodeJS.Timeout;
@@ -342,7 +348,8 @@ class Renewal {
     this.#timer = setInterval(() => this.#tick(), Math.min(PROGRESS_MS, this.#every));
   }
 
-  say(percent: number, detail: string): void {
+  say(percent: number, detail: string, units?: Units): void {
+    this.units = units;
     this.#percent = Math.max(0, Math.min(100, Math.floor(percent)));
     this.#detail = detail;
     this.#changed = true;
@@ -363,7 +370,8 @@ class Renewal {
 
   async #send(): Promise<void> {
     try {
-      await this.#report({ state: "RUNNING", output: this.#detail, progress: this.#percent }, this.#every);
+      const said = { output: this.#detail, progress: this.#percent, units: this.units };
+      await this.#report({ state: "RUNNING", ...said }, this.#every);
     } catch (error) {
       // Refused: the task was cancelled, or another node has it. Anything else: the next renewal may get through.
       if (isRefusal(error)) this.#controller.abort(new Error(viewError(error).message));

@@ -357,7 +357,10 @@ async function runExport(service: Service, job: Job): Promise<string> {
   const run = readRun(job);
   const { extension } = EXT_TYPES[run.extType];
   const objects = objectsPlace(configOf(service.broker));
-  const onProgress = (progress: ExportProgress) => job.progress(percent(progress), JSON.stringify(progress));
+  const onProgress = (progress: ExportProgress) => {
+    const units = { done: progress.rows, total: progress.totalRows ?? 0 };
+    job.progress(percent(progress), JSON.stringify(progress), units);
+  };
   const { title, zip, rowsPerFile, extType } = run;
   const result = await runExportJob(
     {
@@ -370,6 +373,8 @@ async function runExport(service: Service, job: Job): Promise<string> {
     },
     { signal: job.signal, onProgress },
   );
+  // What the source said of its whole may have been more or less.
+  onProgress({ pages: result.pages, rows: result.rows, totalRows: result.rows, bytes: result.bytes });
   return JSON.stringify({ ...result, name: downloadName(run) } satisfies ExportResult);
 }
 

@@ -86,14 +86,11 @@ export function downloadName({ title, zip, hashKey, extType }: ExportRun): strin
 /** A run as an operation, with the link to its file. */
 export function describeRun(task: RunTask, { url, expires }: Link): OperationDetail {
   const result = readResult(task);
-  if (!result) {
-    const { rows = 0, totalRows = 0 } = readProgress(task);
-    return { doneUnits: rows, totalUnits: totalRows };
-  }
+  if (!result) return {};
   const { file, name = basename(file), rows, pages, bytes, sha256, unmappable } = result;
   const response = { file_name: name, rows, pages, bytes, sha256, unmappable, download_url: url };
   const until = expires && { download_expire_time: timestampOf(expires.toISOString()) };
-  return { doneUnits: rows, totalUnits: rows, response: { ...response, ...until } };
+  return { response: { ...response, ...until } };
 }
 
 export function summarize(task: RunTask): Summary {

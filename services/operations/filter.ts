@@ -46,6 +46,8 @@ const FIELDS: Record<string, Compare> = {
   "metadata.channel": text("channel"),
   "metadata.state": compareState,
   "metadata.progress_percent": compareProgress,
+  "metadata.done_units": count("doneUnits"),
+  "metadata.total_units": count("totalUnits"),
   "metadata.create_time": time("createTime"),
   "metadata.start_time": time("startTime"),
   "metadata.update_time": time("updateTime"),
@@ -168,11 +170,8 @@ function compareState(comparison: Comparison): TaskFilter {
 function compareProgress(comparison: Comparison): TaskFilter {
   if (isPresence(comparison)) return EVERY;
   const wanted = integerOf(comparison.value);
-  const fits = (progress: number) => holds(progress, comparison.operator, wanted);
-  const branches: TaskFilter[] = [{ progress: condition(comparison.operator, wanted) }];
-  if (fits(0)) branches.push({ progress: null });
-  const told = both({ state: { $ne: "SUCCESS" } }, { $or: branches });
-  return fits(100) ? { $or: [{ state: "SUCCESS" }, told] } : told;
+  const told = both({ state: { $ne: "SUCCESS" } }, count("progress")(comparison));
+  return holds(100, comparison.operator, wanted) ? { $or: [{ state: "SUCCESS" }, told] } : told;
 }
 
 function compareOwner(comparison: Comparison): TaskFilter {
@@ -219,6 +218,17 @@ function text(path: string): Compare {
     if (operator === "=" || operator === ":") return matching(path, value);
     if (operator === "!=") return { $nor: [matching(path, value)] };
     return { [path]: { [MONGO[operator]]: value.text } };
+  };
+}
+
+/** A whole number that is 0 where the task has none. */
+function count(path: string): Compare {
+  return (comparison) => {
+    if (isPresence(comparison)) return EVERY;
+    const { operator, value } = comparison;
+    const wanted = integerOf(value);
+    const told = { [path]: condition(operator, wanted) };
+    return holds(0, operator, wanted) ? { $or: [told, { [path]: null }] } : told;
   };
 }
 

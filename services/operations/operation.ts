@@ -18,6 +18,8 @@ export interface OperationTask {
   updateTime: string;
   startTime?: string;
   endTime?: string;
+  doneUnits?: number;
+  totalUnits?: number;
   errorType?: ErrorType;
   internal?: true;
   forgotten?: true;
@@ -105,7 +107,6 @@ export function operationOf(task: OperationTask, detail?: OperationDetail, respo
 }
 
 function metadataOf(task: OperationTask, detail: OperationDetail = {}): Record<string, unknown> {
-  const { doneUnits = 0, totalUnits = 0 } = detail;
   // Of a task of ours the output says what its service makes of it.
   const said = !task.internal && task.state === "PROCEEDING" ? task.output : "";
   return {
@@ -113,8 +114,8 @@ function metadataOf(task: OperationTask, detail: OperationDetail = {}): Record<s
     channel: task.channel,
     state: task.state,
     progress_percent: task.progress,
-    done_units: doneUnits,
-    total_units: totalUnits,
+    done_units: task.doneUnits ?? 0,
+    total_units: task.totalUnits ?? 0,
     create_time: timestampOf(task.createTime),
     start_time: task.startTime && timestampOf(task.startTime),
     update_time: timestampOf(task.updateTime),

@@ -56,6 +56,9 @@ export interface Task {
   logged?: number;
   /** Percent. */
   progress?: number;
+  /** How much of it is done, and how much there is to do, in what its worker counts; 0 and missing: not told. */
+  doneUnits?: number;
+  totalUnits?: number;
   /** FAILURE: of what kind, where that is known. What a client's worker reports is of none. */
   errorType?: ErrorType;
   /** Deleted as an operation: as such nobody is told of it any more. */
@@ -110,12 +113,20 @@ export interface Transition {
 
 export type ReportState = EndState | "RUNNING" | "READY";
 
+/** How much is done, and how much there is; 0: not known. */
+export interface Units {
+  done: number;
+  total: number;
+}
+
 export interface Report {
   /** RUNNING renews the lease, READY gives the task back. */
   state: ReportState;
   output: string;
   /** Percent, with RUNNING. */
   progress?: number;
+  /** With RUNNING and SUCCESS. */
+  units?: Units;
   /** With FAILURE: no retry follows. */
   nonRetryable?: boolean;
   /** With FAILURE: of what kind. */
@@ -130,6 +141,7 @@ export const DEFAULT_LEASE_SECONDS = 60;
 const DEFAULT_RETRY: RetryPolicy = { initialMs: 1_000, multiplier: 2, maxMs: 10 * 60_000 };
 /** What is waited after a loss from the second one on. */
 const LOSS_DELAY: RetryPolicy = { initialMs: 1_000, multiplier: 2, maxMs: 60_000 };
+const PROGRESS_FIELDS: (keyof Task)[] = ["progress", "doneUnits", "totalUnits"];
 const LEASE_FIELDS: (keyof Task)[] = ["leaseUntil", "leaseMs", "holder", "stream", "notices", "token"];
 
 export function isEnded(state: TaskState): state is EndState {
@@ -171,8 +183,9 @@ export function report(task: Task, said: Report, now: Date, random: () => number
     case "READY":
       return giveBack(now);
     case "SUCCESS":
+      return succeed(said, now);
     case "CANCEL":
-      return end(said.state, said.output, now);
+      return end("CANCEL", said.output, now);
     case "FAILURE":
       if (said.nonRetryable) return fail(said.output, said.errorType, now);
       return failAttempt(task, said.output, said.errorType, now, random);
@@ -181,13 +194,18 @@ export function report(task: Task, said: Report, now: Date, random: () => number
   }
 }
 
+function succeed(said: Report, now: Date): Transition {
+  const ended = end("SUCCESS", said.output, now);
+  return said.units ? withSet(ended, counted(said)) : ended;
+}
+
 function renew(task: Task, said: Report, now: Date): Transition {
   const progress = said.progress ?? 0;
   if (!Number.isInteger(progress) || progress < 0 || progress > 100) {
     throw invalidArgument("Progress", "must be a percentage, 0 to 100");
   }
   return {
-    set: { output: said.output, progress, leaseUntil: leaseEnd(task, now), updateTime: now },
+    set: { output: said.output, progress, ...counted(said), leaseUntil: leaseEnd(task, now), updateTime: now },
     clear: [],
   };
 }
@@ -215,7 +233,7 @@ function failAttempt(
   const availableAt = new Date(now.getTime() + retryDelay(task.retryPolicy ?? DEFAULT_RETRY, task.retries, random));
   return {
     set: { state: "DELAYED", output, retries: task.retries + 1, availableAt, readyAt: availableAt, updateTime: now },
-    clear: [...LEASE_FIELDS, "progress"],
+    clear: [...LEASE_FIELDS, ...PROGRESS_FIELDS],
   };
 }
 
@@ -233,7 +251,15 @@ export function end(state: EndState, output: string, now: Date): Transition {
 
 function fail(output: string, errorType: ErrorType | undefined, now: Date): Transition {
   const failed = end("FAILURE", output, now);
-  return errorType ? { ...failed, set: { ...failed.set, errorType } } : failed;
+  return errorType ? withSet(failed, { errorType }) : failed;
+}
+
+function withSet(transition: Transition, more: Partial<Task>): Transition {
+  return { ...transition, set: { ...transition.set, ...more } };
+}
+
+function counted({ units }: Report): Partial<Task> {
+  return units ? { doneUnits: units.done, totalUnits: units.total } : {};
 }
 
 /** Back to where it stood in its channel, nothing lost. */
@@ -286,7 +312,7 @@ export function redrive(task: Task, now: Date): Transition {
   }
   return {
     set: { state: "READY", readyAt: now, updateTime: now, retries: 0, losses: 0, output: "" },
-    clear: ["endTime", "expireAt", "progress", "errorType"],
+    clear: ["endTime", "expireAt", "errorType", ...PROGRESS_FIELDS],
   };
 }
 
@@ -336,6 +362,8 @@ export interface TaskView {
   updateTime: string;
   startTime?: string;
   endTime?: string;
+  doneUnits?: number;
+  totalUnits?: number;
   errorType?: ErrorType;
   internal?: true;
   forgotten?: true;
@@ -358,6 +386,8 @@ export function viewTask(task: Task): TaskView {
     updateTime: task.updateTime.toISOString(),
     startTime: task.startTime?.toISOString(),
     endTime: task.endTime?.toISOString(),
+    doneUnits: task.doneUnits,
+    totalUnits: task.totalUnits,
     errorType: task.errorType,
     internal: task.internal,
     forgotten: task.forgotten,

@@ -53,6 +53,10 @@ onEveryTopology("exports as operations", (start) => {
       const content = await (await fetch(downloadUrl as string)).text();
       expect(content.trimEnd().split("\r\n")).toHaveLength(ROWS + 1);
       expect(String(Buffer.byteLength(content))).toBe(bytes);
+      const found = async (filter: string) =>
+        (await operations.list({ filter: `name = "${name}" AND ${filter}` })).operations.length;
+      expect(await found(`metadata.done_units = ${ROWS} AND metadata.total_units >= ${ROWS}`)).toBe(1);
+      expect(await found(`metadata.done_units > ${ROWS}`)).toBe(0);
       // The same request is the same operation.
       expect(await begin(url)).toBe(name);
     });

@@ -185,6 +185,8 @@ onEveryTopology("lists of operations", (start) => {
       ["metadata.progress_percent != 0", ["running", "done"]],
       ["metadata.progress_percent != 100", except("done")],
       ["metadata.progress_percent > -1", all],
+      ["metadata.done_units = 0", all],
+      ["metadata.doneUnits > 0 OR metadata.total_units != 0", []],
 
       ["metadata.attempts = 0", except(...begun)],
       ["metadata.attempts >= 1", begun],

@@ -19,7 +19,7 @@ test("what a job of ours says to its own service is told nobody, unless that ser
   const job = { ...task, channel: "export.callback", internal: true as const };
   expect(operationOf(job).response).toEqual({ type: "longshore.v1.QueueTaskResult", value: { id: 7, output: "" } });
   expect(operationOf({ ...job, state: "PROCEEDING" }).metadata.value["message"]).toBe("");
-  const told = operationOf(job, { response: { rows: 3 }, message: "m", doneUnits: 3 }, "t.Result");
+  const told = operationOf({ ...job, doneUnits: 3 }, { response: { rows: 3 }, message: "m" }, "t.Result");
   expect(told.response).toEqual({ type: "t.Result", value: { rows: 3 } });
   expect(told.metadata.value).toMatchObject({ message: "m", done_units: 3, kind: "export.callback" });
   expect(operationOf(task).response!.value).toEqual({ id: 7, output: "what it came to" });
