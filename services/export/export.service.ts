@@ -5,13 +5,11 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Context, Service, ServiceSchema } from "moleculer";
 import { configOf, isLoopback } from "../../lib/config.ts";
-import { invalidArgument, LongshoreError, viewError } from "../../lib/errors.ts";
+import { invalidArgument, LongshoreError } from "../../lib/errors.ts";
 import type { ObjectStore } from "../../lib/objects/object-store.ts";
 import { openObjects } from "../../lib/objects/open.ts";
 import { objectsPlace } from "../../lib/objects/place.ts";
 import { signPath, verifyPath } from "../../lib/objects/signed-url.ts";
-import type { Struct } from "../../lib/protobuf/struct.ts";
-import { structJson } from "../../lib/protobuf/struct.ts";
 import { rest } from "../../lib/rest-options.ts";
 import { signingKey } from "../../lib/signing-key.ts";
 import type { OutboundPolicy } from "../../lib/sources/outbound.ts";
@@ -26,12 +24,13 @@ import type { ExportProgress, ExportResult } from "./job-spec.ts";
 import { EXPORT_LIMITS } from "./job-spec.ts";
 import { runExportJob } from "./job.ts";
 import { readRawBody } from "./raw-body.ts";
-import type { HistoryQuery } from "./history.ts";
-import { readHistoryQuery, writeNextToken } from "./history.ts";
+import { readHistoryQuery } from "./history.ts";
+import type { ExportHttpMessage } from "./http-message.ts";
+import { documentOf } from "./http-message.ts";
 import type { RequestLimits } from "./request.ts";
-import { hashKey, parseHttpExport } from "./request.ts";
-import type { ExportRun, Link, RunTask, Summary } from "./run.ts";
-import { describeRun, detail, downloadName, fileKey, readResult, readRun, summarize } from "./run.ts";
+import type { ExportRun, Link, RunTask } from "./run.ts";
+import { describeRun, detail, downloadName, fileKey, readHttpRun, readResult, readRun } from "./run.ts";
+import { demandRoom, findRun, listRuns, RUN_CHANNELS, userLabel } from "./runs.ts";
 
 /** What a watch of operations tells; see there. */
 interface Change {
@@ -53,15 +52,12 @@ interface ExportService {
 
 type This = Service & ExportService;
 
-const RUN_CHANNELS = ["export.http", "export.raw"];
 const RAW_LIMIT = 64 * 1024 * 1024;
 /** A node that is not heard of for so long has lost its export. */
 const LEASE_SECONDS = 15;
 /** After the first; see queues for the back-off. */
 const CALLBACK_RETRIES = 4;
 const CALLBACKS_AT_ONCE = 8;
-/** Runs that one page of a history looks at. */
-const MAX_LOOKED_AT = 5_000;
 const SWEEP_EVERY_MS = 3_600_000;
 const DAY_MS = 86_400_000;
 /** Fast, and a sixth larger than level 6: docs/decisions/tabular-writers.md. */
@@ -296,59 +292,6 @@ const exportService: ServiceSchema<object, object, object, This> = {
   },
 };
 
-/** The document's body as a run. */
-function readHttpRun(body: Record<string, unknown>, limits: RequestLimits): ExportRun {
-  const { source, conn, ...request } = parseHttpExport(body, limits);
-  const key = hashKey(body);
-  return { ...request, hashKey: key, source: { kind: "http", ...source, connections: conn, taskId: key } };
-}
-
-/** longshore.v1.ExportHttpRequest. */
-interface ExportHttpMessage extends Record<string, unknown> {
-  conn: number;
-  rows_per_file: number;
-  timestamp: string;
-  source_http: { url: string; method: string; header: Record<string, string>; param: Struct | null } | null;
-}
-
-/** As the document has it: it knows what is not given, where the message has an empty value. */
-function documentOf(message: ExportHttpMessage): Record<string, unknown> {
-  const { conn, rows_per_file, timestamp, source_http: source, ...rest } = message;
-  const { param, method, ...others } = source ?? {};
-  const given = { ...others, ...(method && { method }), ...(param && { param: structJson(param) }) };
-  return {
-    ...rest,
-    ...(conn && { conn }),
-    ...(rows_per_file && { rows_per_file }),
-    ...(timestamp !== "0" && { timestamp }),
-    ...(source && { source_http: given }),
-  };
-}
-
-/** Throws where the user has as many exports under way as one may have, and this would be another. */
-async function demandRoom(ctx: Context, { userId, hashKey: key }: ExportRun, limit: number): Promise<void> {
-  if (limit === 0) return;
-  const since = new Date(Date.now() - DAY_MS).toISOString();
-  const open: number = await ctx.call("queues.countOpen", { label: userLabel(userId), since, limit });
-  if (open < limit || (await isUnderWay(ctx, key))) return;
-  throw new LongshoreError(
-    "RESOURCE_EXHAUSTED",
-    `user_id: ${limit} exports of this user wait or run (EXPORT_USER_LIMIT): try again when one has ended`,
-    { field: "user_id" },
-  );
-}
-
-/** Whether the same request is already, so that nothing new begins. */
-async function isUnderWay(ctx: Context, key: string): Promise<boolean> {
-  try {
-    const { state } = await ctx.call<RunTask, object>("queues.lastRun", { key, channels: RUN_CHANNELS });
-    return state !== "FAILURE" && state !== "CANCEL";
-  } catch (error) {
-    if (viewError(error).type === "NOT_FOUND") return false;
-    throw error;
-  }
-}
-
 function concurrency(service: Service): number {
   return configOf(service.broker).exportConcurrency;
 }
@@ -402,36 +345,6 @@ async function runCallback(service: Service, job: Job): Promise<string> {
   return "delivered";
 }
 
-async function findRun(ctx: Context, key: unknown): Promise<RunTask> {
-  if (typeof key !== "string") throw invalidArgument("key", "must be a string");
-  if (!/^[0-9a-f]{32}$/.test(key)) throw invalidArgument("key", `there is no export ${key.slice(0, 100)}`);
-  try {
-    return await ctx.call<RunTask, object>("queues.lastRun", { key, channels: RUN_CHANNELS });
-  } catch (error) {
-    if (viewError(error).type === "NOT_FOUND") throw invalidArgument("key", `there is no export ${key}`);
-    throw error;
-  }
-}
-
-/** A page of a user's runs, newest first, in as many calls as their inputs need; `next` where pages were asked for. */
-async function listRuns(ctx: Context, query: HistoryQuery): Promise<{ runs: Summary[]; next?: string }> {
-  const { userId, since, size, paged, matches } = query;
-  const runs: Summary[] = [];
-  let { after } = query;
-  for (let looked = 0; looked < MAX_LOOKED_AT;) {
-    const tasks: RunTask[] = await ctx.call("queues.list", { label: userLabel(userId), since, after });
-    if (tasks.length === 0) return paged ? { runs, next: "" } : { runs };
-    for (const task of tasks) {
-      if (runs.length === size) return paged ? { runs, next: writeNextToken(query, after!) } : { runs };
-      const run = summarize(task);
-      if (matches(run)) runs.push(run);
-      after = { id: task.id, createTime: task.createTime };
-    }
-    looked += tasks.length;
-  }
-  return paged ? { runs, next: writeNextToken(query, after!) } : { runs };
-}
-
 function answer(ctx: Context, data: unknown): object {
   return { errcode: 0, msg: "", data, request_id: ctx.requestID };
 }
@@ -440,10 +353,6 @@ function answer(ctx: Context, data: unknown): object {
 function missing(ctx: Context, parameter: string): object {
   (ctx.meta as { $statusCode?: number }).$statusCode = 400;
   return { errcode: 401, msg: `${parameter}: must be given`, data: null, request_id: ctx.requestID };
-}
-
-function userLabel(user: string): string {
-  return `export.user/${user}`;
 }
 
 function downPath(name: string): string {

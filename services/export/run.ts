@@ -5,7 +5,8 @@ import { EXT_TYPES } from "../../lib/tabular/ext-type.ts";
 import { fileName } from "../../lib/tabular/file-name.ts";
 import type { OperationDetail } from "../../mixins/worker.mixin.ts";
 import type { ExportSource, ExportResult } from "./job-spec.ts";
-import type { ExportRequest } from "./request.ts";
+import type { ExportRequest, RequestLimits } from "./request.ts";
+import { hashKey, parseHttpExport } from "./request.ts";
 
 /** To a file; empty once that is not kept. */
 export interface Link {
@@ -67,6 +68,13 @@ export interface Detail extends Summary {
   seconds_left: number | null;
   operation: string;
   updated_at: string;
+}
+
+/** The document's body as a run. */
+export function readHttpRun(body: Record<string, unknown>, limits: RequestLimits): ExportRun {
+  const { source, conn, ...request } = parseHttpExport(body, limits);
+  const key = hashKey(body);
+  return { ...request, hashKey: key, source: { kind: "http", ...source, connections: conn, taskId: key } };
 }
 
 export function readRun(task: Pick<RunTask, "input">): ExportRun {
