@@ -6,6 +6,9 @@ import { credentials, loadPackageDefinition, Metadata } from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
 import { waitFor } from "./wait-for.ts";
 
+/** What the clocks of two nodes may differ by, as far as tests go. */
+const CLOCKS_MS = 20;
+
 export interface TaskMessage {
   ID: string;
   Next: string;
@@ -113,12 +116,12 @@ export class QueuesClient {
     });
   }
 
-  /** Creates a task and answers it, in a later millisecond: of one, IDs tell no order where several nodes give them. */
+  /** Creates a task and answers it, later than the clocks of two nodes may differ: what comes next is newer on each. */
   async create(task: Partial<TaskMessage> | Record<string, unknown>): Promise<TaskMessage> {
     const created = await this.call<string>("CreateTask", { Task: task });
     if (created.State !== "200") throw new Error(`${created.State} ${created.Message}`);
-    const now = Date.now();
-    await waitFor(() => Date.now() > now);
+    const later = Date.now() + CLOCKS_MS;
+    await waitFor(() => Date.now() > later);
     return this.byHash(created.Data);
   }
 
