@@ -26,8 +26,7 @@ export function releaseMemoryWhenIdle(): void {
     before = process.cpuUsage();
     looks = user + system < IDLE * LOOK_MS * 1_000 ? looks + 1 : 0;
     if (looks < IDLE_LOOKS || process.memoryUsage().heapTotal < collected + WORTH_BYTES) return;
-    // What is still being swept after the first is given back with the second.
-    for (let time = 0; time < 2; time += 1) collect({ execution: "sync", type: "major", flavor: "last-resort" });
+    collect({ execution: "sync", type: "major", flavor: "last-resort" });
     collected = process.memoryUsage().heapTotal;
   }, LOOK_MS).unref();
 }
