@@ -7,6 +7,12 @@ export interface RawMessage {
   compressed: boolean;
 }
 
+/** What all calls of a server together may keep of requests that nobody has taken yet. */
+export interface Budget {
+  /** In bytes. */
+  left: number;
+}
+
 const PREFIX_BYTES = 5;
 const EMPTY = Buffer.alloc(0);
 
@@ -18,6 +24,9 @@ export class MessageReader {
   /** Why there is no further message: one that is not as it must be. */
   refusal: Status | undefined;
   readonly #maxBytes: number;
+  readonly #budget: Budget;
+  /** Of the budget. */
+  #held = 0;
   #buffer: Buffer = EMPTY;
   /** What of the buffer is not taken yet. */
   #start = 0;
@@ -25,8 +34,9 @@ export class MessageReader {
   /** The buffer is ours, and holds nothing else. */
   #own = false;
 
-  constructor(maxBytes: number) {
+  constructor(maxBytes: number, budget: Budget) {
     this.#maxBytes = maxBytes;
+    this.#budget = budget;
   }
 
   /** Nothing is left, also of no message that has come in a part. */
@@ -36,14 +46,15 @@ export class MessageReader {
 
   /** `keep` must follow before these bytes belong to somebody else again. */
   add(bytes: Buffer): void {
+    if (this.refusal) return;
     if (this.isEmpty) {
+      this.release();
       this.#buffer = bytes;
-      this.#start = 0;
       this.#end = bytes.length;
-      this.#own = false;
       return;
     }
-    if (!this.#own || this.#end + bytes.length > this.#buffer.length) this.#move(bytes.length);
+    const fits = this.#own && this.#end + bytes.length <= this.#buffer.length;
+    if (!fits && !this.#move(bytes.length)) return;
     bytes.copy(this.#buffer, this.#end);
     this.#end += bytes.length;
   }
@@ -60,8 +71,18 @@ export class MessageReader {
 
   /** Puts what is left where it does not keep all that came with it. */
   keep(): void {
-    if (this.isEmpty) this.#buffer = EMPTY;
+    if (this.isEmpty) this.release();
     else if (!this.#own) this.#move(0);
+  }
+
+  /** Lets go of what has not been taken. */
+  release(): void {
+    this.#budget.left += this.#held;
+    this.#held = 0;
+    this.#buffer = EMPTY;
+    this.#start = 0;
+    this.#end = 0;
+    this.#own = false;
   }
 
   /** What the next message says of itself; undefined where that has not come, or is refused. */
@@ -74,17 +95,29 @@ export class MessageReader {
     return this.refusal ? undefined : length;
   }
 
-  /** Into a buffer of its own. That doubles, up to the message: a length that a peer only says takes no memory. */
-  #move(more: number): void {
+  /**
+   * Into a buffer of its own; false where the budget has none left. That doubles, up to the message: a length that a peer only
+   * says takes no memory.
+   */
+  #move(more: number): boolean {
     const left = this.#end - this.#start;
     const needed = PREFIX_BYTES + (this.#nextLength() ?? 0);
     const total = left + more;
-    const grown = Buffer.allocUnsafeSlow(Math.max(total, Math.min(needed, 2 * total)));
+    const size = Math.max(total, Math.min(needed, 2 * total));
+    if (this.#budget.left + this.#held < size) {
+      this.release();
+      this.refusal = { code: Code.RESOURCE_EXHAUSTED, details: "too many unfinished requests, try again later" };
+      return false;
+    }
+    const grown = Buffer.allocUnsafeSlow(size);
     this.#buffer.copy(grown, 0, this.#start, this.#end);
+    this.#budget.left += this.#held - size;
+    this.#held = size;
     this.#buffer = grown;
     this.#start = 0;
     this.#end = left;
     this.#own = true;
+    return true;
   }
 }
 

@@ -5,7 +5,7 @@ import { ErrorCode } from "../http2/protocol.ts";
 import type { Stream, StreamListener } from "../http2/stream.ts";
 import type { CallHead } from "./call-head.ts";
 import { MessageReader, tooLarge } from "./message-reader.ts";
-import type { RawMessage } from "./message-reader.ts";
+import type { Budget, RawMessage } from "./message-reader.ts";
 import type { Metadata, Status } from "./status.ts";
 import { Code, responseBlock, trailersBlock } from "./status.ts";
 
@@ -23,6 +23,14 @@ export interface Method<Request = unknown, Answer = unknown> {
 export interface CallLimits {
   maxReceiveBytes: number;
   maxSendBytes: number;
+}
+
+/** What calls have in common. */
+export interface CallServer {
+  limits: CallLimits;
+  budget: Budget;
+  /** Told of what is thrown by whoever serves a call, which ends the call and nothing else. */
+  onFault: (error: unknown) => void;
 }
 
 const PREFIX_BYTES = 5;
@@ -65,13 +73,13 @@ export class ServerCall<Request = unknown, Answer = unknown> implements StreamLi
   #headersSent = false;
   #timer: NodeJS.Timeout | undefined;
 
-  /** `onFault` is told of what is thrown by whoever serves the call, which ends the call and nothing else. */
-  constructor(stream: Stream, method: Method, head: CallHead, limits: CallLimits, onFault: (error: unknown) => void) {
+  constructor(stream: Stream, method: Method, head: CallHead, server: CallServer) {
+    const { limits, budget, onFault } = server;
     this.#stream = stream;
     this.#method = method;
     this.#limits = limits;
     this.#onFault = onFault;
-    this.#reader = new MessageReader(limits.maxReceiveBytes);
+    this.#reader = new MessageReader(limits.maxReceiveBytes, budget);
     this.head = head;
     if (head.timeout !== Infinity) this.deadline = this.#startDeadline(head.timeout);
   }
@@ -168,6 +176,7 @@ export class ServerCall<Request = unknown, Answer = unknown> implements StreamLi
     this.#reader.add(bytes);
     this.#deliver();
     this.#reader.keep();
+    if (this.#reader.refusal) this.#deliver();
   }
 
   onEnd(): void {
@@ -181,6 +190,7 @@ export class ServerCall<Request = unknown, Answer = unknown> implements StreamLi
 
   onClose(code: ErrorCode): void {
     clearTimeout(this.#timer);
+    this.#reader.release();
     const completed = code === ErrorCode.NO_ERROR;
     if (!completed) this.#cancel();
     this.#emit("close", completed && !this.cancelled);

@@ -10,7 +10,7 @@ import { Connection } from "../http2/connection.ts";
 import type { Request } from "../http2/request.ts";
 import type { Stream } from "../http2/stream.ts";
 import { CallHead } from "./call-head.ts";
-import type { CallLimits, Method } from "./server-call.ts";
+import type { CallLimits, CallServer, Method } from "./server-call.ts";
 import { ServerCall } from "./server-call.ts";
 import { Code, httpBlock, trailersBlock } from "./status.ts";
 
@@ -18,6 +18,8 @@ export interface ServerOptions extends CallLimits {
   maxConnections: number;
   /** Of a connection. */
   maxConcurrentStreams: number;
+  /** Of requests that have come in a part or wait for their turn, those of all calls together. */
+  maxWaitingBytes: number;
   /** Of a request's metadata, 32 bytes of each entry beyond its name and value. */
   maxMetadataBytes: number;
 }
@@ -43,6 +45,7 @@ const CONTENT_TYPE = /^application\/grpc(?:$|[+;])/;
 export class Server {
   readonly #options: ServerOptions;
   readonly #onFault: (error: unknown) => void;
+  readonly #calls: CallServer;
   readonly #methods = new Map<string, Method>();
   readonly #connections = new Set<Connection>();
   #listener: NetServer | undefined;
@@ -55,6 +58,7 @@ export class Server {
   constructor(options: ServerOptions, onFault: (error: unknown) => void) {
     this.#options = options;
     this.#onFault = onFault;
+    this.#calls = { limits: options, budget: { left: options.maxWaitingBytes }, onFault };
   }
 
   /** Serves a method from now on, in place of the one that had its path. */
@@ -153,6 +157,6 @@ export class Server {
     if (!CONTENT_TYPE.test(headers["content-type"] ?? "")) return stream.end(httpBlock(415));
     const served = this.#methods.get(path);
     if (!served) return stream.end(trailersBlock({ code: Code.UNIMPLEMENTED, details: `${path} is not served` }, true));
-    new ServerCall(stream, served, headOf(request), this.#options, this.#onFault).start();
+    new ServerCall(stream, served, headOf(request), this.#calls).start();
   }
 }

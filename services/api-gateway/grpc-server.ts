@@ -27,6 +27,7 @@ const MIB = 1024 * KIB;
 const SERVER_OPTIONS: ServerOptions = {
   maxConnections: 10_000,
   maxConcurrentStreams: 10_000,
+  maxWaitingBytes: 256 * MIB,
   maxMetadataBytes: 16 * KIB,
   maxReceiveBytes: 4 * MIB,
   maxSendBytes: 16 * MIB,

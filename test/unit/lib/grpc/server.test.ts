@@ -43,6 +43,7 @@ const LIMITS: ServerOptions = {
   maxMetadataBytes: 8_192,
   maxReceiveBytes: MIB,
   maxSendBytes: 2 * MIB,
+  maxWaitingBytes: 64 * MIB,
 };
 
 const { root } = protobuf.parse('syntax = "proto3"; message Text { string text = 1; }');
@@ -726,7 +727,7 @@ describe("the messages of a request", () => {
   });
 
   test("take no memory by what they say of their length", () => {
-    const readers = Array.from({ length: 1_000 }, () => new MessageReader(2 ** 32));
+    const readers = Array.from({ length: 1_000 }, () => new MessageReader(2 ** 32, { left: MIB }));
     const before = process.memoryUsage().arrayBuffers;
     for (const reader of readers) {
       reader.add(Buffer.from("00fffffff00000", "hex"));
@@ -735,6 +736,29 @@ describe("the messages of a request", () => {
       expect([reader.isEmpty, reader.refusal]).toEqual([false, undefined]);
     }
     expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(MIB);
+  });
+
+  test("that are not whole are held up to a bound of all calls, which those that end give back", async () => {
+    await start({ maxWaitingBytes: 600_000 });
+    handle = (call) => call.answer("taken");
+    const raw = await greet();
+    const message = framed("x".repeat(400_000));
+    const send = (stream: number, from: number, to: number) => {
+      for (let at = from; at < to; at += 16_000)
+        raw.send(data(stream, message.subarray(at, Math.min(at + 16_000, to))));
+    };
+    raw.send(callHeaders(1, "unary"));
+    send(1, 0, 300_000);
+    raw.send(callHeaders(3, "unary"));
+    send(3, 0, 300_000);
+    expect(await statusOf(raw, 3)).toEqual({
+      code: status.RESOURCE_EXHAUSTED,
+      message: "too many unfinished requests, try again later",
+    });
+    raw.send(reset(1, ErrorCode.CANCEL), callHeaders(5, "unary"));
+    send(5, 0, message.length);
+    raw.send(data(5, Buffer.alloc(0), Flag.END_STREAM));
+    expect(await statusOf(raw, 5)).toMatchObject({ code: status.OK });
   });
 
   test("do not come while the call is paused, even one that was unfolding by then", async () => {
