@@ -1,7 +1,8 @@
 import iconv from "iconv-lite";
 import type { Cell, Column, Row } from "./table.ts";
 import { isPlainNumber, objectText } from "./table.ts";
-import { textBlocks } from "./text-blocks.ts";
+import { rowBlocks } from "./row-blocks.ts";
+import { specialCharacters, Utf8Block } from "./utf8-block.ts";
 
 export interface CsvOptions {
   encoding: "utf8" | "gbk" | "gb18030";
@@ -19,28 +20,42 @@ export async function* writeCsv(
   rows: AsyncIterable<readonly Row[]>,
   options: CsvOptions,
 ): AsyncGenerator<Uint8Array> {
-  const guard = options.formulaGuard;
-  const exempt = columns.map((column) => !guard || column.type === "number");
-  const header = columns.map((column) => field(guarded(column.title, !guard)));
-  const head = (options.bom ? "\ufeff" : "") + endRow(header.join(","), columns.length);
-  const blocks = textBlocks(head, rows, (row) => {
-    let text = cellText(row[0], exempt[0]!);
-    for (let index = 1; index < exempt.length; index++) text += "," + cellText(row[index], exempt[index]!);
-    return endRow(text, exempt.length);
-  });
-  for await (const block of blocks) yield encode(block, options);
+  const block = new Utf8Block();
+  const unguarded = !options.formulaGuard;
+  const exempt = columns.map((column) => unguarded || column.type === "number");
+  const writeRow = (row: Row, isExempt: readonly boolean[]) => {
+    const start = block.length;
+    for (let index = 0; index < isExempt.length; index++) {
+      if (index > 0) block.byte(COMMA);
+      writeCell(block, row[index], isExempt[index]!);
+    }
+    // Readers skip an empty line, so a lone empty field is written in quotes.
+    if (block.length === start) block.text('""');
+    block.bytes(LINE_END);
+  };
+  if (options.bom) block.text("\ufeff");
+  const titles = columns.map((column) => column.title);
+  const noneExempt = columns.map(() => unguarded);
+  writeRow(titles, noneExempt);
+  for await (const bytes of rowBlocks(block, rows, (row) => writeRow(row, exempt))) yield encode(bytes, options);
 }
 
-/** Readers skip an empty line, so a lone empty field is written in quotes. */
-function endRow(text: string, columnCount: number): string {
-  return text === "" && columnCount === 1 ? '""\r\n' : text + "\r\n";
+const COMMA = 0x2c;
+const LINE_END = Buffer.from("\r\n");
+const QUOTED_CHARACTERS = specialCharacters('",\r\n');
+
+function writeCell(block: Utf8Block, cell: Cell, exempt: boolean): void {
+  if (typeof cell === "string") {
+    if (exempt || !mayBeFormula(cell)) writeField(block, cell);
+    else writeField(block, guarded(cell));
+  } else if (typeof cell === "number") block.number(cell);
+  else if (cell === null || cell === undefined) return;
+  else if (typeof cell === "object") writeField(block, exempt ? objectText(cell) : guarded(objectText(cell)));
+  else block.text(String(cell));
 }
 
-function cellText(cell: Cell, exempt: boolean): string {
-  if (typeof cell === "string") return field(guarded(cell, exempt));
-  if (cell === null || cell === undefined) return "";
-  if (typeof cell === "object") return field(guarded(objectText(cell), exempt));
-  return String(cell);
+function writeField(block: Utf8Block, text: string): void {
+  if (!block.plain(text, QUOTED_CHARACTERS)) block.text(field(text));
 }
 
 const QUOTED = /[",\r\n]/;
@@ -52,18 +67,22 @@ function field(text: string): string {
 /** https://owasp.org/www-community/attacks/CSV_Injection, with the full-width forms that Excel takes for the same. */
 const FORMULA = /^[=+\-@\t\r＝＋－＠]/;
 
-function guarded(text: string, exempt: boolean): string {
+/** Most texts begin with a letter or digit: they need no closer look. */
+function mayBeFormula(text: string): boolean {
   const first = text.charCodeAt(0);
-  // Most texts begin with a letter: they need no closer look.
-  if (exempt || (first > 0x40 && first < 0xff0b)) return text;
+  return first < 0x41 ? !(first >= 0x30 && first <= 0x39) : first >= 0xff0b;
+}
+
+function guarded(text: string): string {
   return FORMULA.test(text) && !isPlainNumber(text) ? `'${text}` : text;
 }
 
-function encode(block: string, { encoding, onUnmappable }: CsvOptions): Uint8Array {
-  if (encoding === "utf8") return Buffer.from(block, "utf8");
-  const bytes = iconv.encode(block, encoding);
+function encode(block: Uint8Array, { encoding, onUnmappable }: CsvOptions): Uint8Array {
+  if (encoding === "utf8") return block;
+  const text = Buffer.from(block.buffer, block.byteOffset, block.byteLength).toString("utf8");
+  const bytes = iconv.encode(text, encoding);
   // iconv-lite writes `?` for what it cannot map; in both encodings that byte is never a part of another character.
-  const unmappable = countIn(bytes, 0x3f) - countIn(block, "?");
+  const unmappable = countIn(bytes, 0x3f) - countIn(text, "?");
   if (unmappable > 0) onUnmappable(unmappable);
   return bytes;
 }

@@ -14,8 +14,11 @@ export interface Column {
   key: string;
   /** What the header row says. */
   title: string;
-  /** `number`: its texts are numbers (a DECIMAL), neither quoted against formulas nor typed as text. */
-  type?: "number";
+  /**
+   * What its texts are, where the source says so. `number`: a DECIMAL, neither guarded as a formula nor typed as text;
+   * `date`: `2026-11-26`; `datetime`: `2026-11-26 10:00:00.5`, in whatever zone the source has it.
+   */
+  type?: "number" | "date" | "datetime";
 }
 
 /** Whether a cell is a number in its source's own digits. */

@@ -3,12 +3,14 @@ import type { ExtType } from "./ext-type.ts";
 import { writeJsonl } from "./jsonl.ts";
 import type { RowCursor } from "./row-cursor.ts";
 import type { Column } from "./table.ts";
+import type { DocumentProperties } from "./xlsx-parts.ts";
+import type { Summary } from "./xlsx.ts";
 import { writeXlsx } from "./xlsx.ts";
 
-export interface TableOptions {
+export interface TableOptions extends DocumentProperties {
   extType: ExtType;
-  title: string;
-  createdAt: Date;
+  /** Of an XLSX. */
+  summary?: Summary;
   /** Deflate level of an XLSX, 1 to 9. */
   level: number;
   /** See CsvOptions. */

@@ -1,9 +1,12 @@
 import { failedPrecondition } from "../errors.ts";
-import type { RowCursor } from "./row-cursor.ts";
+import { RowCursor } from "./row-cursor.ts";
 import type { Cell, Column, Row } from "./table.ts";
 import { isExactNumber, isPlainNumber, objectText } from "./table.ts";
-import { textBlocks } from "./text-blocks.ts";
-import { HEADER_STYLE, closingParts, leadingParts, sheetPath } from "./xlsx-parts.ts";
+import { rowBlocks } from "./row-blocks.ts";
+import { specialCharacters, Utf8Block } from "./utf8-block.ts";
+import { dateOf } from "./xlsx-dates.ts";
+import type { DocumentProperties } from "./xlsx-parts.ts";
+import { STYLES, closingParts, leadingParts, sheetPath } from "./xlsx-parts.ts";
 import { columnLetters, exceedsExcelDigits, needsPreserve, textWidth, xmlText } from "./xlsx-text.ts";
 import type { ZipEntry } from "./zip.ts";
 import { writeZip } from "./zip.ts";
@@ -17,11 +20,13 @@ const MAX_TEXT = 32_767;
 const ROWS_FOR_WIDTH = 100;
 const WIDTH = { least: 8, most: 60 };
 
-export interface XlsxOptions {
+/** A last sheet, of two columns, that tells of the workbook; asked for when the rows are written, and told how many. */
+export type Summary = (rows: number) => readonly (readonly [label: string, value: Cell])[];
+
+export interface XlsxOptions extends DocumentProperties {
   /** 1 to 9. */
   level: number;
-  title: string;
-  createdAt: Date;
+  summary?: Summary;
   /** What to do with a text over the 32,767 characters that a cell can hold. */
   longText: "fail" | "truncate";
   /** Told of every text that was cut. */
@@ -47,14 +52,29 @@ async function* parts(
   limit: number,
   options: XlsxOptions,
 ): AsyncGenerator<ZipEntry> {
-  yield* leadingParts(options.title, options.createdAt);
-  const end = cursor.rows + limit;
-  let sheets = 0;
+  yield* leadingParts(options);
+  const begin = cursor.rows;
+  const end = begin + limit;
+  const names: string[] = [];
   do {
-    sheets++;
-    yield { name: sheetPath(sheets), content: writeSheet(columns, cursor, end, options) };
+    names.push(`Sheet${names.length + 1}`);
+    yield { name: sheetPath(names.length), content: writeSheet(columns, cursor, end, options) };
   } while (cursor.rows < end && (await cursor.peek()).length > 0);
-  yield* closingParts(sheets);
+  if (options.summary) {
+    names.push("Summary");
+    yield { name: sheetPath(names.length), content: writeSummary(options.summary(cursor.rows - begin), options) };
+  }
+  yield* closingParts(names);
+}
+
+/** Its first line is its header. */
+function writeSummary([first, ...lines]: ReturnType<Summary>, options: XlsxOptions): AsyncGenerator<Uint8Array> {
+  const columns = (first ?? []).map((title) => ({ key: "", title: String(title) }));
+  return writeSheet(columns, new RowCursor(batchOf(lines)), Infinity, options);
+}
+
+async function* batchOf(rows: readonly Row[]): AsyncGenerator<readonly Row[]> {
+  yield rows;
 }
 
 async function* writeSheet(
@@ -63,90 +83,148 @@ async function* writeSheet(
   end: number,
   options: XlsxOptions,
 ): AsyncGenerator<Uint8Array> {
-  const sheet = new SheetFormat(columns, options);
-  const head = sheet.head(await cursor.peek());
+  const block = new Utf8Block();
+  const sheet = new SheetFormat(columns, block, options);
+  sheet.head(await cursor.peek());
   const rows = cursor.take(Math.min(MAX_ROWS - 1, end - cursor.rows));
-  for await (const block of textBlocks(head, rows, (row) => sheet.row(row))) yield Buffer.from(block, "utf8");
+  yield* rowBlocks(block, rows, (row) => sheet.row(row));
   yield Buffer.from("</sheetData></worksheet>");
 }
+
+const XML_CHARACTERS = specialCharacters("&<>_" + String.fromCharCode(...Array(32).keys()));
+const ROW_START = Buffer.from('<row r="');
+const ROW_FIRST_CELL = Buffer.from('">');
+const ROW_END = Buffer.from("</row>");
+const VALUE_END = Buffer.from("</v></c>");
+const TEXT_END = Buffer.from("</t></is></c>");
+const SPACE = 0x20;
 
 /** Makes a sheet's XML; cells keep their `r=`, without which some readers refuse them. */
 class SheetFormat {
   readonly #columns: readonly Column[];
-  readonly #cellStarts: string[];
+  readonly #block: Utf8Block;
   readonly #options: XlsxOptions;
   #rowNumber = 1;
+  /** Of the row's number, in ASCII. */
+  #digits = new Uint8Array();
+  #starts: CellStarts[] = [];
 
-  constructor(columns: readonly Column[], options: XlsxOptions) {
+  constructor(columns: readonly Column[], block: Utf8Block, options: XlsxOptions) {
     this.#columns = columns;
-    this.#cellStarts = columns.map((_, index) => `<c r="${columnLetters(index)}`);
+    this.#block = block;
     this.#options = options;
   }
 
-  head(firstRows: readonly Row[]): string {
+  head(firstRows: readonly Row[]): void {
     const widths = this.#columns.map((column, index) => columnWidth(column, index, firstRows));
     const cols = widths.map(
       (width, index) => `<col min="${index + 1}" max="${index + 1}" width="${width}" customWidth="1"/>`,
     );
     const titles = this.#columns.map((column, index) => this.#header(column, index));
-    return (
+    this.#block.text(
       '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n' +
-      '<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><sheetViews><sheetView workbookViewId="0">' +
-      '<pane ySplit="1" topLeftCell="A2" activePane="bottomLeft" state="frozen"/></sheetView></sheetViews>' +
-      `<sheetFormatPr defaultRowHeight="15"/><cols>${cols.join("")}</cols><sheetData><row r="1">${titles.join("")}</row>`
+        '<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><sheetViews><sheetView workbookViewId="0">' +
+        '<pane ySplit="1" topLeftCell="A2" activePane="bottomLeft" state="frozen"/></sheetView></sheetViews>' +
+        `<sheetFormatPr defaultRowHeight="15"/><cols>${cols.join("")}</cols><sheetData><row r="1">${titles.join("")}</row>`,
     );
   }
 
-  row(row: Row): string {
-    const number = ++this.#rowNumber;
-    const numeric = `${number}"><v>`;
-    const inline = `${number}" t="inlineStr"><is><t>`;
-    let xml = `<row r="${number}">`;
-    for (let index = 0; index < this.#cellStarts.length; index++) {
+  row(row: Row): void {
+    const block = this.#block;
+    this.#countRow();
+    block.bytes(ROW_START);
+    block.bytes(this.#digits);
+    block.bytes(ROW_FIRST_CELL);
+    for (let index = 0; index < this.#columns.length; index++) {
       const cell = row[index];
-      if (cell === null || cell === undefined || cell === "") continue;
-      const start = this.#cellStarts[index]!;
-      if (typeof cell === "number") {
-        const text = String(cell);
-        // NaN and the infinities are no numbers to Excel.
-        const fits = Number.isFinite(cell) && !exceedsExcelDigits(text);
-        xml += fits ? start + numeric + text + "</v></c>" : start + inline + text + "</t></is></c>";
-      } else if (typeof cell === "string" && this.#columns[index]!.type === undefined) {
-        const text = this.#text(cell, index);
-        xml += needsPreserve(cell)
-          ? `${start}${number}" t="inlineStr"><is><t xml:space="preserve">${text}</t></is></c>`
-          : start + inline + text + "</t></is></c>";
-      } else {
-        xml += this.#otherCell(cell, index, number);
-      }
+      if (typeof cell === "string" && this.#columns[index]!.type === undefined) this.#textCell(cell, index);
+      else if (typeof cell === "number") this.#numberCell(cell, index);
+      else if (cell !== null && cell !== undefined) this.#otherCell(cell, index);
     }
-    return xml + "</row>";
+    block.bytes(ROW_END);
   }
 
-  /** The kinds of cell that are few, apart from the loop above so that it stays small and fast. */
-  #otherCell(cell: NonNullable<Cell>, index: number, number: number): string {
-    const start = this.#cellStarts[index]! + number;
-    if (typeof cell === "boolean") return `${start}" t="b"><v>${cell ? 1 : 0}</v></c>`;
+  /** A row's number stands in each of its cells, so its digits are made once. */
+  #countRow(): void {
+    const text = String(++this.#rowNumber);
+    if (text.length !== this.#digits.length) {
+      this.#digits = new Uint8Array(text.length);
+      this.#starts = this.#columns.map((_, index) => new CellStarts(columnLetters(index), text.length));
+    }
+    for (let index = 0; index < text.length; index++) this.#digits[index] = text.charCodeAt(index);
+  }
+
+  #start(start: CellStart): void {
+    this.#block.bytes(start.at(this.#digits));
+  }
+
+  #textCell(text: string, index: number): void {
+    if (text === "") return;
+    const block = this.#block;
+    const begin = block.length;
+    if (text.charCodeAt(0) > SPACE && text.charCodeAt(text.length - 1) > SPACE) {
+      this.#start(this.#starts[index]!.text);
+      if (block.plain(text, XML_CHARACTERS)) {
+        block.bytes(TEXT_END);
+        return;
+      }
+      block.cut(begin);
+    }
+    const fitting = text.length > MAX_TEXT ? this.#shorten(text, index) : text;
+    this.#start(needsPreserve(fitting) ? this.#starts[index]!.preservedText : this.#starts[index]!.text);
+    block.text(xmlText(fitting));
+    block.bytes(TEXT_END);
+  }
+
+  #numberCell(value: number, index: number): void {
+    const block = this.#block;
+    const begin = block.length;
+    this.#start(this.#starts[index]!.number);
+    if (!block.shortNumber(value)) {
+      const text = String(value);
+      // NaN and the infinities are no numbers to Excel.
+      if (!Number.isFinite(value) || exceedsExcelDigits(text)) {
+        block.cut(begin);
+        this.#textCell(text, index);
+        return;
+      }
+      block.text(text);
+    }
+    block.bytes(VALUE_END);
+  }
+
+  /** The kinds of cell that are few. */
+  #otherCell(cell: NonNullable<Cell>, index: number): void {
+    const starts = this.#starts[index]!;
+    if (typeof cell === "boolean") return this.#value(starts.boolean, cell ? "1" : "0");
+    const { type } = this.#columns[index]!;
+    const date = dateOf(cell, type);
+    if (date) return this.#value(starts[date.form], String(date.serial));
     const text = typeof cell === "object" ? objectText(cell) : String(cell);
-    if (text === "") return "";
     const isNumber =
       typeof cell === "bigint" ||
       (typeof cell === "object" && isExactNumber(cell)) ||
-      (typeof cell === "string" && isPlainNumber(text));
+      (typeof cell === "string" && type === "number" && isPlainNumber(text));
     if (isNumber && !exceedsExcelDigits(text) && Number.isFinite(Number(text))) {
-      return `${start}"><v>${Number(text)}</v></c>`;
+      this.#value(starts.number, String(Number(text)));
+    } else {
+      this.#textCell(text, index);
     }
-    return `${start}" t="inlineStr"><is><t xml:space="preserve">${this.#text(text, index)}</t></is></c>`;
+  }
+
+  #value(start: CellStart, text: string): void {
+    this.#start(start);
+    this.#block.text(text);
+    this.#block.bytes(VALUE_END);
   }
 
   #header({ title }: Column, index: number): string {
     if (title === "") return "";
-    const text = this.#text(title, index);
-    return `${this.#cellStarts[index]!}1" s="${HEADER_STYLE}" t="inlineStr"><is><t xml:space="preserve">${text}</t></is></c>`;
-  }
-
-  #text(text: string, index: number): string {
-    return xmlText(text.length > MAX_TEXT ? this.#shorten(text, index) : text);
+    const text = xmlText(title.length > MAX_TEXT ? this.#shorten(title, index) : title);
+    return (
+      `<c r="${columnLetters(index)}1" s="${STYLES.header}" t="inlineStr">` +
+      `<is><t xml:space="preserve">${text}</t></is></c>`
+    );
   }
 
   #shorten(text: string, index: number): string {
@@ -157,6 +235,46 @@ class SheetFormat {
     this.#options.onTruncated();
     const cutsPair = (text.charCodeAt(MAX_TEXT - 1) & 0xfc00) === 0xd800;
     return text.slice(0, cutsPair ? MAX_TEXT - 1 : MAX_TEXT);
+  }
+}
+
+/** What comes before the value of a column's cells, by their kind, for rows whose numbers have so many digits. */
+class CellStarts {
+  readonly number: CellStart;
+  readonly text: CellStart;
+  readonly preservedText: CellStart;
+  readonly boolean: CellStart;
+  readonly date: CellStart;
+  readonly datetime: CellStart;
+  readonly datetimeMs: CellStart;
+
+  constructor(letters: string, digits: number) {
+    const start = (rest: string) => new CellStart(letters, digits, rest);
+    this.number = start("><v>");
+    this.text = start(' t="inlineStr"><is><t>');
+    this.preservedText = start(' t="inlineStr"><is><t xml:space="preserve">');
+    this.boolean = start(' t="b"><v>');
+    this.date = start(` s="${STYLES.date}"><v>`);
+    this.datetime = start(` s="${STYLES.datetime}"><v>`);
+    this.datetimeMs = start(` s="${STYLES.datetimeMs}"><v>`);
+  }
+}
+
+class CellStart {
+  readonly #bytes: Uint8Array;
+  readonly #place: number;
+
+  constructor(letters: string, digits: number, rest: string) {
+    const before = `<c r="${letters}`;
+    this.#bytes = Buffer.from(`${before}${"0".repeat(digits)}"${rest}`);
+    this.#place = before.length;
+  }
+
+  /** With the number of a row in its place; good until the next call. */
+  at(digits: Uint8Array): Uint8Array {
+    const bytes = this.#bytes;
+    for (let index = 0; index < digits.length; index++) bytes[this.#place + index] = digits[index]!;
+    return bytes;
   }
 }
 
