@@ -219,6 +219,13 @@ export const SETTINGS = {
     schema: megabytes(0, 1_000_000),
     meaning: "An export fails before fewer MiB than this are free in DATA_DIR; with S3 it does not matter.",
   },
+  exportCheckpoint: {
+    variable: "EXPORT_CHECKPOINT",
+    default: "10",
+    schema: seconds(0, 3600),
+    meaning:
+      "From when on, and how often, in seconds, an export keeps the pages it has read, so that another node goes on from there; 0: never.",
+  },
   exportAllowHosts: {
     variable: "EXPORT_ALLOW_HOSTS",
     default: undefined,

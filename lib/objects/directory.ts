@@ -109,8 +109,13 @@ class DirectoryStore implements ObjectStore {
   }
 
   async *list(prefix: string): AsyncIterable<ObjectInfo> {
-    const directory = await opendir(this.#root, { recursive: true });
-    for await (const entry of directory) {
+    // Only where such keys can be.
+    const root = join(this.#root, dirname(`${prefix}-`));
+    const entries = await opendir(root, { recursive: true }).catch((error: unknown) => {
+      if (isMissing(error)) return [];
+      throw error;
+    });
+    for await (const entry of entries) {
       const path = join(entry.parentPath, entry.name);
       const key = relative(this.#root, path).split(sep).join("/");
       if (!entry.isFile() || key.startsWith(".") || !key.startsWith(prefix)) continue;

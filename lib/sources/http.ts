@@ -1,5 +1,6 @@
 import { failedPrecondition } from "../errors.ts";
 import type { Column, Row } from "../tabular/table.ts";
+import type { KeptPages } from "./kept-pages.ts";
 import { checkHeaderRepeats, readHeader, readRows } from "./object-rows.ts";
 import type { OutboundPolicy } from "./outbound.ts";
 import { outboundAgent } from "./outbound.ts";
@@ -18,6 +19,8 @@ export interface HttpSourceOptions {
   connections: number;
   /** A source that says it has more is refused. */
   maxPages: number;
+  /** Where pages are kept for whoever takes the crawl over. */
+  kept?: KeptPages;
   signal: AbortSignal;
 }
 
@@ -29,6 +32,7 @@ export async function openHttp(request: PagedRequest, options: HttpSourceOptions
   const close = async () => {
     closing.abort();
     await agent.destroy();
+    await options.kept?.close();
   };
   try {
     const fetcher = new PageFetcher(request, agent, options.limits, signal);
@@ -64,7 +68,8 @@ class Crawl {
 
   async *batches(columns: readonly Column[]): AsyncGenerator<readonly Row[]> {
     yield explainPage(1, () => this.#rows(this.#takeFirst(), 1, columns));
-    const pages = pagesInOrder((page) => this.#fetcher.fetch(page), {
+    const { kept } = this.#options;
+    const pages = pagesInOrder(async (page) => (await kept?.find(page)) ?? (await this.#fetcher.fetch(page)), {
       first: 2,
       last: () => this.position.totalPages ?? 1,
       connections: this.#options.connections,
@@ -75,6 +80,7 @@ class Crawl {
         checkHeaderRepeats(answer.objects[0], columns);
         return this.#rows(answer, fetched.page, columns);
       });
+      await kept?.add(fetched.page, fetched.body);
     }
   }
 

@@ -1,8 +1,12 @@
 import { setTimeout as delay } from "node:timers/promises";
+import { promisify } from "node:util";
+import { gunzip as gunzipCallback } from "node:zlib";
 import type { Agent, Dispatcher } from "undici";
 import { LongshoreError, failedPrecondition, unavailable } from "../errors.ts";
 import { checkUrl } from "./outbound.ts";
 import type { FetchLimits, PagedRequest } from "./paged-request.ts";
+
+const gunzip = promisify<Buffer, object, Buffer>(gunzipCallback);
 
 /** A failure that another try may mend. */
 class Passing extends Error {
@@ -115,7 +119,11 @@ export class PageFetcher {
   }
 
   #headers(url: URL, method: string): Record<string, string> {
-    const headers: Record<string, string> = { accept: "application/json", "user-agent": "longshore" };
+    const headers: Record<string, string> = {
+      accept: "application/json",
+      "accept-encoding": "gzip",
+      "user-agent": "longshore",
+    };
     // They may hold a token, which is for the host that the author named and for no other.
     if (url.hostname === this.#url.hostname && (url.protocol === "https:" || this.#url.protocol === "http:")) {
       for (const [name, value] of Object.entries(this.#request.header)) {
@@ -135,15 +143,30 @@ export class PageFetcher {
       if (statusCode !== 429 && statusCode < 500) throw failedPrecondition(`page ${page}: ${problem}`);
       throw new Passing(problem, Math.min(retryAfter(headers["retry-after"]), this.#limits.maxRetryAfterMs));
     }
-    const encoding = String(headers["content-encoding"] ?? "identity");
-    if (encoding !== "identity") {
+    const encoding = String(headers["content-encoding"] ?? "identity").toLowerCase();
+    if (encoding !== "identity" && encoding !== "gzip") {
       await readAtMost(body, 0);
       throw failedPrecondition(`page ${page}: the source compressed its answer (${encoding}), which was not asked for`);
     }
     const { bytes, whole } = await readAtMost(body, this.#limits.maxPageBytes);
-    if (whole) return bytes;
+    if (!whole) throw this.#tooLarge(page);
+    return encoding === "gzip" ? await this.#unpack(bytes, page) : bytes;
+  }
+
+  /** Stops at the limit: a few bytes may unpack to gigabytes. */
+  async #unpack(bytes: Buffer, page: number): Promise<Buffer> {
+    try {
+      return await gunzip(bytes, { maxOutputLength: this.#limits.maxPageBytes });
+    } catch (error) {
+      const { code, message } = error as NodeJS.ErrnoException;
+      if (code === "ERR_BUFFER_TOO_LARGE") throw this.#tooLarge(page);
+      throw new Passing(`the answer cannot be unpacked: ${message}`);
+    }
+  }
+
+  #tooLarge(page: number): LongshoreError {
     const message = `page ${page}: the answer is larger than ${this.#limits.maxPageBytes} bytes; ask for fewer rows a page`;
-    throw new LongshoreError("RESOURCE_EXHAUSTED", message);
+    return new LongshoreError("RESOURCE_EXHAUSTED", message);
   }
 }
 

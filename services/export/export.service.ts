@@ -13,6 +13,7 @@ import { signPath, verifyPath } from "../../lib/objects/signed-url.ts";
 import { rest } from "../../lib/rest-options.ts";
 import { signingKey } from "../../lib/signing-key.ts";
 import type { OutboundPolicy } from "../../lib/sources/outbound.ts";
+import { KeptPages } from "../../lib/sources/kept-pages.ts";
 import { EXT_TYPES } from "../../lib/tabular/ext-type.ts";
 import { signalOf } from "../../middlewares/cancellation.ts";
 import { grpc } from "../../mixins/grpc.mixin.ts";
@@ -29,7 +30,7 @@ import type { ExportHttpMessage } from "./http-message.ts";
 import { documentOf } from "./http-message.ts";
 import type { RequestLimits } from "./request.ts";
 import type { ExportRun, Link, RunTask } from "./run.ts";
-import { describeRun, detail, downloadName, fileKey, readHttpRun, readResult, readRun } from "./run.ts";
+import { describeRun, detail, downloadName, fileKey, isUnderWay, readHttpRun, readResult, readRun } from "./run.ts";
 import { demandRoom, findRun, listRuns, RUN_CHANNELS, userLabel } from "./runs.ts";
 
 /** What a watch of operations tells; see there. */
@@ -60,6 +61,8 @@ const CALLBACK_RETRIES = 4;
 const CALLBACKS_AT_ONCE = 8;
 const SWEEP_EVERY_MS = 3_600_000;
 const DAY_MS = 86_400_000;
+/** Of the objects in which exports keep the pages that they have read. */
+const PAGES = "pages/";
 /** Fast, and a sixth larger than level 6: docs/decisions/tabular-writers.md. */
 const DEFLATE_LEVEL = 1;
 
@@ -254,7 +257,7 @@ const exportService: ServiceSchema<object, object, object, This> = {
     /** Removes what is no longer kept: files, and bodies whose request came to nothing. */
     async sweep(this: This, signal: AbortSignal): Promise<void> {
       const keep = configOf(this.broker).fileRetentionDays * DAY_MS;
-      const ages = { "exports/": keep, "sources/": keep, "incoming/": DAY_MS };
+      const ages = { "exports/": keep, "sources/": keep, [PAGES]: keep, "incoming/": DAY_MS };
       while (!signal.aborted) {
         for (const [prefix, age] of Object.entries(ages)) {
           try {
@@ -305,6 +308,8 @@ async function runExport(service: Service, job: Job): Promise<string> {
     job.progress(percent(progress), JSON.stringify(progress), units);
   };
   const { title, zip, rowsPerFile, extType } = run;
+  const { exportMinFree, exportCheckpoint } = configOf(service.broker);
+  const prefix = `${PAGES}${job.hash}.`;
   const result = await runExportJob(
     {
       source: run.source,
@@ -312,13 +317,24 @@ async function runExport(service: Service, job: Job): Promise<string> {
       object: fileKey(run, job.hash, job.attempt, extension),
       objects,
       outbound: (service as This).outbound,
-      limits: { ...EXPORT_LIMITS, minFreeBytes: configOf(service.broker).exportMinFree },
+      limits: { ...EXPORT_LIMITS, minFreeBytes: exportMinFree },
+      checkpoint: exportCheckpoint > 0 ? { prefix, everyMs: exportCheckpoint } : undefined,
     },
     { signal: job.signal, onProgress },
-  );
+  ).finally(() => removePages(service as This, job, prefix));
   // What the source said of its whole may have been more or less.
   onProgress({ pages: result.pages, rows: result.rows, totalRows: result.rows, bytes: result.bytes });
   return JSON.stringify({ ...result, name: downloadName(run) } satisfies ExportResult);
+}
+
+/** Unless another attempt may go on from them: where this one was aborted, but the task has not ended. */
+async function removePages({ broker, objects, logger }: This, { hash, signal }: Job, prefix: string): Promise<void> {
+  try {
+    if (signal.aborted && isUnderWay(await broker.call<RunTask, object>("queues.get", { hash }))) return;
+    await KeptPages.remove(objects, prefix);
+  } catch (error) {
+    logger.warn(`the pages kept under ${prefix} could not be removed`, error);
+  }
 }
 
 async function removeFile(service: Service, output: string): Promise<void> {

@@ -49,6 +49,12 @@ export const EXPORT_LIMITS: ExportLimits = {
   heapMb: 1024,
 };
 
+/** Where an export keeps the pages that it has read: see KeptPages. */
+export interface Checkpoint {
+  prefix: string;
+  everyMs: number;
+}
+
 /** One export as plain data, so that it can be told to a thread. */
 export interface ExportJob {
   source: ExportSource;
@@ -58,6 +64,7 @@ export interface ExportJob {
   objects: ObjectsPlace;
   outbound: OutboundPolicy;
   limits: ExportLimits;
+  checkpoint?: Checkpoint;
 }
 
 /** How far a job has come. */

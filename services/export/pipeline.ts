@@ -2,6 +2,7 @@ import { invalidArgument, LongshoreError } from "../../lib/errors.ts";
 import type { ObjectStore } from "../../lib/objects/object-store.ts";
 import { untilAborted } from "../../lib/objects/until-aborted.ts";
 import { openHttp } from "../../lib/sources/http.ts";
+import { KeptPages } from "../../lib/sources/kept-pages.ts";
 import type { RowSource } from "../../lib/sources/row-source.ts";
 import { openRows } from "../../lib/sources/rows.ts";
 import { EXT_TYPES } from "../../lib/tabular/ext-type.ts";
@@ -82,13 +83,14 @@ function checkSplit({ rowsPerFile, zip }: ExportFormat): void {
 }
 
 async function openSource(job: ExportJob, store: ObjectStore, signal: AbortSignal): Promise<RowSource> {
-  const { source, limits, outbound } = job;
+  const { source, limits, outbound, checkpoint } = job;
   if (source.kind === "rows") {
     const { stream } = await store.get(source.object);
     return openRows(untilAborted(stream, signal), limits.maxRowsBytes);
   }
   const { connections } = source;
-  return openHttp(source, { outbound, connections, limits: limits.fetch, maxPages: limits.maxPages, signal });
+  const kept = checkpoint && (await KeptPages.open(store, { ...checkpoint, signal }));
+  return openHttp(source, { outbound, connections, limits: limits.fetch, maxPages: limits.maxPages, kept, signal });
 }
 
 function zipOf(

@@ -101,6 +101,11 @@ export function describeRun(task: RunTask, { url, expires }: Link): OperationDet
   return { response: { ...response, ...until } };
 }
 
+/** Whether a run waits or is worked on. */
+export function isUnderWay({ state }: Pick<RunTask, "state">): boolean {
+  return STATUS[state] === 1;
+}
+
 export function summarize(task: RunTask): Summary {
   const run = readRun(task);
   return {

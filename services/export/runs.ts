@@ -53,7 +53,7 @@ export async function demandRoom(ctx: Context, { userId, hashKey: key }: ExportR
   if (limit === 0) return;
   const since = new Date(Date.now() - DAY_MS).toISOString();
   const open: number = await ctx.call("queues.countOpen", { label: userLabel(userId), since, limit });
-  if (open < limit || (await isUnderWay(ctx, key))) return;
+  if (open < limit || (await isAskedFor(ctx, key))) return;
   throw new LongshoreError(
     "RESOURCE_EXHAUSTED",
     `user_id: ${limit} exports of this user wait or run (EXPORT_USER_LIMIT): try again when one has ended`,
@@ -62,7 +62,7 @@ export async function demandRoom(ctx: Context, { userId, hashKey: key }: ExportR
 }
 
 /** Whether the same request is already, so that nothing new begins. */
-async function isUnderWay(ctx: Context, key: string): Promise<boolean> {
+async function isAskedFor(ctx: Context, key: string): Promise<boolean> {
   try {
     const { state } = await ctx.call<RunTask, object>("queues.lastRun", { key, channels: RUN_CHANNELS });
     return state !== "FAILURE" && state !== "CANCEL";

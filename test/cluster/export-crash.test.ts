@@ -55,14 +55,14 @@ async function freePort(): Promise<string> {
   return String(port);
 }
 
-/** A source that takes a while for each page, so that a node can be caught in the middle. */
-function withSlowSource(body: (source: PagedSource) => Promise<void>): Promise<void> {
+/** A source that takes `ms` for each page, so that a node can be caught in the middle. */
+function withSlowSource(body: (source: PagedSource) => Promise<void>, ms = 10): Promise<void> {
   return withPagedSource(
     {
       total: () => ROWS,
       header: { id: "ID", name: "Name" },
       row: (id) => ({ id, name: `name ${id}` }),
-      intercept: () => sleep(10, false),
+      intercept: () => sleep(ms, false),
     },
     body,
   );
@@ -103,6 +103,30 @@ test.concurrent("a node that is killed in the middle of an export completes it w
       const detail = await client.done(key, LEASE_MS - 5_000);
       await expectWhole(client, detail, dataDir);
     }),
+  ),
+);
+
+test.concurrent("an export that is taken over asks its source again only for what was not kept", () =>
+  withNodes((dataDir, start) =>
+    withSlowSource(async (source) => {
+      const env = { HTTP_PORT: await freePort(), GRPC_PORT: await freePort(), EXPORT_CHECKPOINT: "1" };
+      const killed = await start(env);
+      const client = new ExportClient(killed.http);
+      const pages = join(dataDir, "objects", "pages");
+      const key = await client.submit("http", { ...request(source.url), conn: 1 });
+      const [kept = ""] = await waitFor(async () => {
+        const names = await readdir(pages).catch(() => []);
+        return names.length > 0 ? names : undefined;
+      }, 20_000);
+      await killed.stop("SIGKILL");
+      const [, first, last] = /\.(\d+)-(\d+)$/.exec(kept)!.map(Number);
+      expect(last! - first!).toBeGreaterThan(10);
+      await start(env);
+      await expectWhole(client, await client.done(key), dataDir);
+      const times = (page: number) => source.requests.filter((request) => request.page === page).length;
+      expect(times(1)).toBe(2);
+      for (let page = first!; page <= last!; page++) expect([page, times(page)]).toEqual([page, 1]);
+    }, 25),
   ),
 );
 

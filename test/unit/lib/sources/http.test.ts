@@ -1,5 +1,6 @@
 import type { ServerResponse } from "node:http";
 import { setTimeout as delay } from "node:timers/promises";
+import { gzipSync } from "node:zlib";
 import { describe, expect, test } from "@jest/globals";
 import { openHttp } from "../../../../lib/sources/http.ts";
 import type { FetchLimits, PagedRequest } from "../../../../lib/sources/paged-request.ts";
@@ -60,6 +61,11 @@ function answerJson(response: ServerResponse, value: unknown): true {
   return true;
 }
 
+function answerGzip(response: ServerResponse, bytes: Buffer): true {
+  response.setHeader("content-encoding", "gzip").end(bytes);
+  return true;
+}
+
 function answerStatus(response: ServerResponse, status: number, headers: Record<string, string> = {}): true {
   response.writeHead(status, headers).end("a word of the source");
   return true;
@@ -80,6 +86,18 @@ describe("a paged HTTP source", () => {
       expect(await readAll(rows)).toEqual(Array.from({ length: 45 }, (_, index) => [index, `n${index}`]));
       expect(rows.position()).toEqual({ pages: 5, totalPages: 5, totalRows: 45 });
     }));
+
+  test("reads answers that were compressed with gzip, as it asks for", async () => {
+    const compressing: Intercept = ({ page, headers }, response) => {
+      expect(headers["accept-encoding"]).toBe("gzip");
+      if (page !== 3) return false;
+      const pagetag = { page, total: 45, total_page: 5 };
+      const data = [TEN_A_PAGE.header, ...Array.from({ length: 10 }, (_, index) => TEN_A_PAGE.row(20 + index))];
+      return answerGzip(response, gzipSync(JSON.stringify({ errcode: 0, data: { data, pagetag } })));
+    };
+    const { rows } = await crawl(compressing);
+    expect(rows).toEqual(Array.from({ length: 45 }, (_, index) => [index, `n${index}`]));
+  });
 
   test("sends page, the parameters, the headers and the task's id, in a query or in a body", () =>
     withPagedSource(TEN_A_PAGE, async (source) => {
@@ -169,6 +187,14 @@ describe("a source that fails for a while", () => {
     expect(rows).toHaveLength(45);
   });
 
+  test("is asked again after an answer that does not unpack", async () => {
+    const cut = gzipSync("{}").subarray(0, 10);
+    const { rows } = await crawl(
+      ({ page, attempt }, response) => page === 3 && attempt < 3 && answerGzip(response, cut),
+    );
+    expect(rows).toHaveLength(45);
+  });
+
   test("is asked again after a broken connection", async () => {
     const { rows } = await crawl(({ page, attempt }, response) => page === 2 && attempt < 3 && !!response.destroy());
     expect(rows).toHaveLength(45);
@@ -220,9 +246,9 @@ describe("a page that is wrong fails the crawl at once, naming the page", () => 
     ["another page", page3([header], { page: 1, total_page: 5 }), "data.pagetag says it is page 1"],
     ["a 404", ({ page }, r) => page === 3 && answerStatus(r, 404), "the source answered 404: a word of the source"],
     [
-      "gzip",
-      ({ page }, r) => page === 3 && answerStatus(r, 200, { "content-encoding": "gzip" }),
-      "compressed its answer",
+      "brotli, which was not asked for",
+      ({ page }, r) => page === 3 && answerStatus(r, 200, { "content-encoding": "br" }),
+      "compressed its answer (br)",
     ],
     ["an array", ({ page }, r) => page === 3 && answerJson(r, []), "the answer must be an object, and is an array"],
   ];
@@ -247,6 +273,15 @@ describe("a page that is wrong fails the crawl at once, naming the page", () => 
     await expect(crawl(large, { limits: { maxPageBytes: 50_000 } })).rejects.toMatchObject({
       type: "RESOURCE_EXHAUSTED",
       message: expect.stringContaining("page 3: the answer is larger than 50000 bytes"),
+    });
+  });
+
+  test("a gzip bomb, before it has unfolded", async () => {
+    const bomb = gzipSync(Buffer.alloc(200 * 1024 ** 2));
+    const intercept: Intercept = ({ page }, response) => page === 3 && answerGzip(response, bomb);
+    await expect(crawl(intercept, { limits: { maxPageBytes: 1024 ** 2 } })).rejects.toMatchObject({
+      type: "RESOURCE_EXHAUSTED",
+      message: expect.stringContaining("page 3: the answer is larger than 1048576 bytes"),
     });
   });
 
