@@ -64,7 +64,9 @@ export function configWarnings(config: Config): string[] {
   if (!config.natsUrl) return [];
   const warnings: string[] = [];
   if (!config.signingKey)
-    warnings.push("SIGNING_KEY is unset: nodes that do not share DATA_DIR refuse each other's download links");
+    warnings.push(
+      "SIGNING_KEY is unset: nodes that do not share DATA_DIR refuse each other's download links and sealed exports",
+    );
   if (!config.s3Endpoint)
     warnings.push("S3_ENDPOINT is unset: nodes that do not share DATA_DIR do not see each other's files");
   if (!config.publicUrl)

@@ -167,7 +167,7 @@ export const SETTINGS = {
     variable: "SIGNING_KEY",
     default: undefined,
     schema: secret,
-    meaning: "The secret behind download links, the same on every node.",
+    meaning: "The secret behind download links, and what seals secrets in requests; the same on every node.",
     shown: "made once and kept in DATA_DIR/signing.key",
     secret: "value",
   },

@@ -34,6 +34,7 @@ export interface ExportDetail extends ExportSummary {
   total_rows: number;
   bytes: number;
   sha256: string;
+  callback: { state: string; tries: number; fail_reason: string } | null;
   rows_per_second: number;
   seconds_left: number | null;
   operation: string;

@@ -69,6 +69,13 @@ export async function unpack(path: string): Promise<UnpackedFile[]> {
   return files.map(([name, content]) => ({ name, content: Buffer.from(content, "base64") }));
 }
 
+/** Runs 7-Zip; answers its exit code and what it printed. */
+export function sevenZip(...args: string[]): { code: number; text: string } {
+  const { status, stdout, error } = spawnSync("7zz", args, { encoding: "utf8" });
+  if (error) throw error;
+  return { code: status ?? -1, text: stdout };
+}
+
 /** All bytes of a stream. */
 export async function collect(chunks: AsyncIterable<Uint8Array>): Promise<Buffer> {
   const all: Uint8Array[] = [];

@@ -19,6 +19,7 @@ const servers = [
 /** The programs of others that tests read our files with, and what the examples run on. */
 const tools = [
   { check: ["unzip", "-v"], debianPackage: "unzip" },
+  { check: ["7zz"], debianPackage: "7zip" },
   { check: ["curl", "--version"], debianPackage: "curl" },
   // The system's Python: one of pyenv, first on PATH, does not see Debian's packages.
   { check: ["/usr/bin/python3", "-c", "import openpyxl"], debianPackage: "python3-openpyxl" },

@@ -5,7 +5,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Context, Service, ServiceSchema } from "moleculer";
 import { configOf, isLoopback } from "../../lib/config.ts";
-import { invalidArgument, LongshoreError } from "../../lib/errors.ts";
+import { invalidArgument, LongshoreError, viewError } from "../../lib/errors.ts";
 import type { ObjectStore } from "../../lib/objects/object-store.ts";
 import { openObjects } from "../../lib/objects/open.ts";
 import { objectsPlace } from "../../lib/objects/place.ts";
@@ -29,8 +29,20 @@ import { readHistoryQuery } from "./history.ts";
 import type { ExportHttpMessage } from "./http-message.ts";
 import { documentOf } from "./http-message.ts";
 import type { RequestLimits } from "./request.ts";
-import type { ExportRun, Link, RunTask } from "./run.ts";
-import { describeRun, detail, downloadName, fileKey, isUnderWay, readHttpRun, readResult, readRun } from "./run.ts";
+import type { Detail, ExportRun, Link, RunTask } from "./run.ts";
+import {
+  describeRun,
+  detail,
+  downloadName,
+  fileKey,
+  isUnderWay,
+  readHttpRun,
+  readResult,
+  readRun,
+  sealRun,
+  summaryOf,
+  unsealRun,
+} from "./run.ts";
 import { demandRoom, findRun, listRuns, RUN_CHANNELS, userLabel } from "./runs.ts";
 
 /** What a watch of operations tells; see there. */
@@ -48,6 +60,7 @@ interface ExportService {
   sweeping: AbortController;
   submit(ctx: Context, channel: string, run: ExportRun): Promise<RunTask>;
   link(task: RunTask): Link;
+  tell(ctx: Context, task: RunTask): Promise<Detail>;
   sweep(signal: AbortSignal): Promise<void>;
 }
 
@@ -99,7 +112,7 @@ const exportService: ServiceSchema<object, object, object, This> = {
     submitHttp: {
       rest: "POST /v1/export/http",
       async handler(this: This, ctx: Context<Record<string, unknown>>) {
-        const run = readHttpRun(ctx.params, this.limits);
+        const run = readHttpRun(ctx.params, this.limits, this.signingKey);
         await this.submit(ctx, "export.http", run);
         return answer(ctx, { hash_key: run.hashKey });
       },
@@ -108,7 +121,8 @@ const exportService: ServiceSchema<object, object, object, This> = {
     /** The same, answered at once as an operation. */
     exportHttp: {
       async handler(this: This, ctx: Context<ExportHttpMessage>) {
-        const task = await this.submit(ctx, "export.http", readHttpRun(documentOf(ctx.params), this.limits));
+        const run = readHttpRun(documentOf(ctx.params), this.limits, this.signingKey);
+        const task = await this.submit(ctx, "export.http", run);
         return ctx.call("operations.getOperation", { name: `operations/${task.hash}` });
       },
     },
@@ -129,7 +143,8 @@ const exportService: ServiceSchema<object, object, object, This> = {
         const body = ctx.params.object.key;
         try {
           const objects = objectsPlace(configOf(this.broker));
-          const raw = await readRawBody({ objects, body, limits: this.limits }, signalOf(ctx));
+          const { limits, signingKey: secret } = this;
+          const raw = await readRawBody({ objects, body, limits, secret }, signalOf(ctx));
           const source = { kind: "rows" as const, object: raw.rows };
           await this.submit(ctx, "export.raw", { ...raw.request, hashKey: raw.hashKey, source });
           return answer(ctx, { hash_key: raw.hashKey });
@@ -146,7 +161,7 @@ const exportService: ServiceSchema<object, object, object, This> = {
         const { key } = ctx.params;
         if (!key) return missing(ctx, "key");
         const task = await findRun(ctx, key);
-        return answer(ctx, detail(task, this.link(task).url));
+        return answer(ctx, await this.tell(ctx, task));
       },
     },
 
@@ -162,7 +177,7 @@ const exportService: ServiceSchema<object, object, object, This> = {
         const { items, ...rest } = change;
         if (items.length === 0) return change;
         const task = await ctx.call<RunTask, { hash: string }>("queues.get", { hash });
-        return { items: [detail(task, this.link(task).url)], ...rest };
+        return { items: [await this.tell(ctx, task)], ...rest };
       },
     },
 
@@ -225,14 +240,14 @@ const exportService: ServiceSchema<object, object, object, This> = {
     /** The same request is the same export, unless it failed or was cancelled before. */
     async submit(this: This, ctx: Context, channel: string, run: ExportRun): Promise<RunTask> {
       await demandRoom(ctx, run, configOf(this.broker).exportUserLimit);
-      const input = JSON.stringify(run);
+      const input = sealRun(run, this.signingKey);
       const params = { key: run.hashKey, channel, input, label: userLabel(run.userId) };
       const { task } = await ctx.call<{ task: RunTask }, object>("queues.createRun", params);
       if (run.callback) {
         // Asked for again after a crash between the two, it is found by its HashCode.
         await ctx.call("queues.create", {
           channel: "export.callback",
-          hash: `${task.hash}.callback`,
+          hash: callbackHash(task),
           input: JSON.stringify({ run: task.hash }),
           next: task.id,
           always: true,
@@ -240,6 +255,14 @@ const exportService: ServiceSchema<object, object, object, This> = {
         });
       }
       return task;
+    },
+
+    /** All that is known of a run. */
+    async tell(this: This, ctx: Context, task: RunTask): Promise<Detail> {
+      const callback = readRun(task).callback
+        ? await ctx.call<RunTask, { hash: string }>("queues.get", { hash: callbackHash(task) }).catch(ifMissing)
+        : undefined;
+      return detail(task, this.link(task).url, callback);
     },
 
     /** To the file of a run that succeeded, for as long as the file is kept. */
@@ -300,20 +323,22 @@ function concurrency(service: Service): number {
 }
 
 async function runExport(service: Service, job: Job): Promise<string> {
-  const run = readRun(job);
+  const run = unsealRun(job, (service as This).signingKey);
   const { extension } = EXT_TYPES[run.extType];
   const objects = objectsPlace(configOf(service.broker));
   const onProgress = (progress: ExportProgress) => {
     const units = { done: progress.rows, total: progress.totalRows ?? 0 };
     job.progress(percent(progress), JSON.stringify(progress), units);
   };
-  const { title, zip, rowsPerFile, extType } = run;
+  const { title, zip, password, rowsPerFile, extType, userId: author } = run;
+  const summary = run.summary ? summaryOf(run) : undefined;
+  const content = { extType, zip, password, rowsPerFile, title, author, summary };
   const { exportMinFree, exportCheckpoint } = configOf(service.broker);
   const prefix = `${PAGES}${job.hash}.`;
   const result = await runExportJob(
     {
       source: run.source,
-      format: { extType, zip, rowsPerFile, title, level: DEFLATE_LEVEL, formulaGuard: true, longText: "fail" },
+      format: { ...content, level: DEFLATE_LEVEL, formulaGuard: true, longText: "fail" },
       object: fileKey(run, job.hash, job.attempt, extension),
       objects,
       outbound: (service as This).outbound,
@@ -359,6 +384,16 @@ async function runCallback(service: Service, job: Job): Promise<string> {
     signal: job.signal,
   });
   return "delivered";
+}
+
+/** Of the task that delivers a run's callback. */
+function callbackHash({ hash }: RunTask): string {
+  return `${hash}.callback`;
+}
+
+/** The task of a callback is made after its run, and may be gone before it. */
+function ifMissing(error: unknown): undefined {
+  if (viewError(error).type !== "NOT_FOUND") throw error;
 }
 
 function answer(ctx: Context, data: unknown): object {

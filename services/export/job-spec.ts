@@ -15,8 +15,14 @@ export interface ExportFormat {
   extType: ExtType;
   /** Puts the file, or the files, into a zip. */
   zip: boolean;
+  /** Encrypts the zip. */
+  password?: string;
   /** Names the file within the zip. */
   title: string;
+  /** Who had it made, for an XLSX to tell. */
+  author?: string;
+  /** What a last sheet of an XLSX tells of the export, beside its rows. */
+  summary?: readonly (readonly [label: string, value: string | Date])[];
   /** Deflate level, 1 (fast) to 9 (small). */
   level: number;
   /** Begins a further file, `<title>-<n>`, after so many rows; only within a zip. */

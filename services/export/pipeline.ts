@@ -5,10 +5,12 @@ import { openHttp } from "../../lib/sources/http.ts";
 import { KeptPages } from "../../lib/sources/kept-pages.ts";
 import type { RowSource } from "../../lib/sources/row-source.ts";
 import { openRows } from "../../lib/sources/rows.ts";
+import { writeEncryptedZip } from "../../lib/tabular/encrypted-zip.ts";
 import { EXT_TYPES } from "../../lib/tabular/ext-type.ts";
 import { fileName } from "../../lib/tabular/file-name.ts";
 import { RowCursor } from "../../lib/tabular/row-cursor.ts";
 import { writeTable } from "../../lib/tabular/write-table.ts";
+import type { Summary } from "../../lib/tabular/xlsx.ts";
 import type { ZipEntry } from "../../lib/tabular/zip.ts";
 import { writeZip } from "../../lib/tabular/zip.ts";
 import type { ExportFormat, ExportJob, ExportLimits, ExportProgress, ExportResult } from "./job-spec.ts";
@@ -37,8 +39,8 @@ export async function exportTable(
   let bytes = 0;
   const timer = setInterval(() => onProgress({ ...source.position(), rows: cursor.rows, bytes }), PROGRESS_MS);
   try {
-    const table = (limit: number) =>
-      writeTable(source.columns, cursor, limit, { ...format, createdAt: new Date() }, losses);
+    const options = { ...format, createdAt: new Date(), summary: summaryOf(format) };
+    const table = (limit: number) => writeTable(source.columns, cursor, limit, options, losses);
     const file = format.zip ? zipOf(format, cursor, table) : table(Infinity);
     await demandFree(store, job.limits);
     const counted = count(guardRoom(file, store, job.limits), (size) => (bytes += size));
@@ -75,6 +77,10 @@ async function demandFree(store: ObjectStore, { minFreeBytes }: ExportLimits): P
   throw new LongshoreError("RESOURCE_EXHAUSTED", `fewer than ${megabytes} MiB are free where exports are kept`);
 }
 
+function summaryOf({ summary }: ExportFormat): Summary | undefined {
+  return summary && ((rows) => [...summary, ["Rows", rows]]);
+}
+
 function checkSplit({ rowsPerFile, zip }: ExportFormat): void {
   if (rowsPerFile === undefined) return;
   if (!zip) throw invalidArgument("rows_per_file", "needs a zip");
@@ -99,8 +105,9 @@ function zipOf(
   table: (limit: number) => AsyncIterable<Uint8Array>,
 ): AsyncIterable<Uint8Array> {
   // A workbook is a zip itself: deflating it again would gain nothing.
-  const level = format.extType === "XLSX" ? 0 : format.level;
-  return writeZip(filesOf(format, cursor, table), { level, modifiedAt: new Date() });
+  const options = { level: format.extType === "XLSX" ? 0 : format.level, modifiedAt: new Date() };
+  const files = filesOf(format, cursor, table);
+  return format.password === undefined ? writeZip(files, options) : writeEncryptedZip(files, format.password, options);
 }
 
 async function* filesOf(

@@ -6,12 +6,12 @@ import { sendError } from "./job-messages.ts";
 import type { FromRawBodyThread, RawBody, RawBodyStart } from "./raw-body.ts";
 import { hashKey, parseRawExport } from "./request.ts";
 
-async function read({ objects, body, limits }: RawBodyStart): Promise<RawBody> {
+async function read({ objects, body, limits, secret }: RawBodyStart): Promise<RawBody> {
   const store = await openObjects(objects);
   const { stream } = await store.get(body);
   const parsed = parseBody(await buffer(stream));
   const { rows: text, ...request } = parseRawExport(parsed, limits);
-  const key = hashKey(parsed);
+  const key = hashKey(parsed as Record<string, unknown>, secret);
   const rows = `sources/${key}.json`;
   await store.put(rows, inChunks(Buffer.from(text)));
   return { hashKey: key, request, rows };

@@ -11,6 +11,8 @@ export interface RawBodyStart {
   /** The key of the object that holds the request's body. */
   body: string;
   limits: RequestLimits;
+  /** See hashKey. */
+  secret: Uint8Array;
 }
 
 export interface RawBody {

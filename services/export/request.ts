@@ -1,5 +1,5 @@
 /** An export request: what the document's body may hold, and the key under which the same request is the same export. */
-import { createHash } from "node:crypto";
+import { createHash, createHmac } from "node:crypto";
 import { z } from "zod";
 import { invalidArgument } from "../../lib/errors.ts";
 import { checkUrl } from "../../lib/sources/outbound.ts";
@@ -28,6 +28,10 @@ export interface ExportRequest {
   zip: boolean;
   /** Begins a further file after so many rows; only within a zip. */
   rowsPerFile?: number;
+  /** Encrypts the zip. */
+  password?: string;
+  /** Whether an XLSX has a last sheet that tells of the export. */
+  summary: boolean;
   userId: string;
   callback: string;
 }
@@ -41,6 +45,9 @@ export interface HttpExport extends ExportRequest {
 const DEFAULT_CONN = 8;
 const MAX_TITLE = 255;
 const MAX_DEPTH = 64;
+
+/** Programs differ in how they read another character of a password; 99 is what they all take. */
+const PASSWORD = /^[\u0020-\u007e]{8,99}$/;
 
 const string = z.string("must be a string");
 const oneLine = string.regex(/^[^\p{Cc}]*$/u, "must hold no control character");
@@ -68,6 +75,8 @@ const base = z.object(
     call_back: callback.optional(),
     zip: z.boolean("must be true or false").default(true),
     rows_per_file: z.int("must be a whole number").min(1, "must be 1 or more").optional(),
+    password: string.regex(PASSWORD, "must be 8 to 99 characters of ASCII").optional(),
+    summary: z.boolean("must be true or false").default(false),
   },
   "must be a JSON object",
 );
@@ -107,9 +116,17 @@ export function parseRawExport(
   return { ...common(read, limits, now), rows: read.source_raw };
 }
 
-/** MD5 of the request, key order and white space aside, in hex. */
-export function hashKey(body: unknown): string {
-  return createHash("md5").update(canonical(body, 0)).digest("hex");
+/**
+ * MD5 of the request, key order and white space aside, in hex. Who knows the rest of the request must not learn its password
+ * from the key by trying: that goes in as an HMAC with `secret`.
+ */
+export function hashKey(body: Record<string, unknown>, secret: Uint8Array): string {
+  const { password, ...rest } = body;
+  const hidden =
+    password === undefined ? {} : { password: createHmac("sha256", secret).update(String(password)).digest("hex") };
+  return createHash("md5")
+    .update(canonical({ ...rest, ...hidden }, 0))
+    .digest("hex");
 }
 
 function parse<T>(schema: z.ZodType<T>, body: unknown): T {
@@ -125,11 +142,15 @@ function common(read: z.infer<typeof base>, limits: RequestLimits, now: number):
   if (user === "") throw invalidArgument("user_id", "must be given");
   if (user.length > 128) throw invalidArgument("user_id", "must be at most 128 characters");
   if (read.rows_per_file !== undefined && !read.zip) throw invalidArgument("rows_per_file", "needs a zip");
+  if (read.password !== undefined && !read.zip) throw invalidArgument("password", "needs a zip");
+  if (read.summary && read.ext_type !== "XLSX") throw invalidArgument("summary", "needs the ext_type XLSX");
   return {
     title: read.title,
     extType: read.ext_type as ExtType,
     zip: read.zip,
     rowsPerFile: read.rows_per_file,
+    password: read.password,
+    summary: read.summary,
     userId: user,
     callback: read.callback || read.call_back || "",
   };

@@ -1,11 +1,13 @@
 /** One run of an export: what its task holds, and how the task is told in the document's words. */
 import { basename } from "node:path/posix";
+import { failedPrecondition } from "../../lib/errors.ts";
 import { timestampOf } from "../../lib/protobuf/timestamp.ts";
+import { seal, unseal } from "../../lib/sealed.ts";
 import { EXT_TYPES } from "../../lib/tabular/ext-type.ts";
 import { fileName } from "../../lib/tabular/file-name.ts";
 import type { OperationDetail } from "../../mixins/worker.mixin.ts";
 import type { ExportSource, ExportResult } from "./job-spec.ts";
-import type { ExportRequest, RequestLimits } from "./request.ts";
+import type { ExportRequest, HttpSource, RequestLimits } from "./request.ts";
 import { hashKey, parseHttpExport } from "./request.ts";
 
 /** To a file; empty once that is not kept. */
@@ -29,6 +31,8 @@ export interface RunTask {
   input: string;
   output: string;
   progress: number;
+  /** Times that it was begun. */
+  attempts: number;
   createTime: string;
   updateTime: string;
   startTime?: string;
@@ -49,6 +53,13 @@ export interface Summary {
   title: string;
 }
 
+export interface CallbackOutcome {
+  state: "waiting" | "delivered" | "failed";
+  /** Times that it was sent, or tried to be. */
+  tries: number;
+  fail_reason: string;
+}
+
 export interface Detail extends Summary {
   down_url: string;
   /** Percent, 100 only when done. */
@@ -62,6 +73,8 @@ export interface Detail extends Summary {
   /** Characters that the file's encoding lacks. */
   unmappable: number;
   sha256: string;
+  /** What became of the callback; null where none was asked for. */
+  callback: CallbackOutcome | null;
   /** While it runs; 0 before its first rows. */
   rows_per_second: number;
   /** While it runs and its whole is known, else null. */
@@ -70,15 +83,56 @@ export interface Detail extends Summary {
   updated_at: string;
 }
 
-/** The document's body as a run. */
-export function readHttpRun(body: Record<string, unknown>, limits: RequestLimits): ExportRun {
+/** The document's body as a run; for `secret` see hashKey. */
+export function readHttpRun(body: Record<string, unknown>, limits: RequestLimits, secret: Buffer): ExportRun {
   const { source, conn, ...request } = parseHttpExport(body, limits);
-  const key = hashKey(body);
+  const key = hashKey(body, secret);
   return { ...request, hashKey: key, source: { kind: "http", ...source, connections: conn, taskId: key } };
 }
 
+/** All but its secrets. */
 export function readRun(task: Pick<RunTask, "input">): ExportRun {
   return JSON.parse(task.input) as ExportRun;
+}
+
+/** A run as its task holds it: what the store, or a copy of it, must not give away can be read only with `secret`. */
+export function sealRun({ password, ...run }: ExportRun, secret: Buffer): string {
+  const header = run.source.kind === "http" ? run.source.header : {};
+  if (password === undefined && Object.keys(header).length === 0) return JSON.stringify(run);
+  const source = run.source.kind === "http" ? { ...run.source, header: {} } : run.source;
+  return JSON.stringify({ ...run, source, sealed: seal(JSON.stringify({ password, header }), secret) });
+}
+
+/** A run with its secrets. */
+export function unsealRun(task: Pick<RunTask, "input">, secret: Buffer): ExportRun {
+  const { sealed, ...run } = JSON.parse(task.input) as ExportRun & { sealed?: string };
+  if (sealed === undefined) return run;
+  const { password, header } = JSON.parse(openSealed(sealed, secret)) as Pick<HttpSource, "header"> & {
+    password?: string;
+  };
+  return { ...run, password, source: run.source.kind === "http" ? { ...run.source, header } : run.source };
+}
+
+function openSealed(sealed: string, secret: Buffer): string {
+  try {
+    return unseal(sealed, secret);
+  } catch {
+    throw failedPrecondition("what the request keeps secret was sealed with another SIGNING_KEY than this node has");
+  }
+}
+
+/** What a workbook's last sheet tells of a run. */
+export function summaryOf(run: ExportRun): [label: string, value: string | Date][] {
+  const { source } = run;
+  const http = source.kind === "http";
+  return [
+    ["Title", run.title],
+    ["Exported by", run.userId],
+    ["Exported at (UTC)", new Date()],
+    ["Source", http ? source.url.replace(/[?#].*/s, "") : "rows in the request"],
+    ["Filter", http ? JSON.stringify(source.param) : ""],
+    ["Request", run.hashKey],
+  ];
 }
 
 /** The key of the object that an attempt of a run writes: each has its own, so that a late one never touches another's. */
@@ -120,7 +174,8 @@ export function summarize(task: RunTask): Summary {
   };
 }
 
-export function detail(task: RunTask, downUrl: string): Detail {
+/** `callback`: the task that delivers it. */
+export function detail(task: RunTask, downUrl: string, callback?: RunTask): Detail {
   const progress = readProgress(task);
   const result = readResult(task);
   return {
@@ -134,10 +189,17 @@ export function detail(task: RunTask, downUrl: string): Detail {
     bytes: result?.bytes ?? progress.bytes ?? 0,
     unmappable: result?.unmappable ?? 0,
     sha256: result?.sha256 ?? "",
+    callback: callback ? outcomeOf(callback) : null,
     ...pace(task, progress),
     operation: `operations/${task.hash}`,
     updated_at: task.updateTime,
   };
+}
+
+function outcomeOf({ state, attempts, output }: RunTask): CallbackOutcome {
+  if (isUnderWay({ state })) return { state: "waiting", tries: attempts, fail_reason: "" };
+  if (state === "SUCCESS") return { state: "delivered", tries: attempts, fail_reason: "" };
+  return { state: "failed", tries: attempts, fail_reason: state === "CANCEL" ? "cancelled" : output };
 }
 
 /** How fast it goes and how long that takes still, as of when it told its progress. */

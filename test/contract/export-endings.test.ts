@@ -226,6 +226,10 @@ onEveryTopology("the end of an export", (start) => {
         expect(JSON.stringify(answer.Data)).toContain(key);
         expect(JSON.stringify(answer.Data)).not.toContain("hunter2");
       }
+      // Nor can it be read where the task is kept.
+      const stored: { input: string } = await cluster.gateways[0].broker.call("queues.get", { hash: key });
+      expect(stored.input).toContain(url);
+      expect(stored.input).not.toContain("hunter2");
     }));
 
   describe("tells its callback", () => {
@@ -258,6 +262,7 @@ onEveryTopology("the end of an export", (start) => {
               RetryCount: "0",
               Input: "",
             });
+            expect((await other.detail(key)).callback).toEqual({ state: "delivered", tries: 1, fail_reason: "" });
             expect(await other.submit("http", body)).toBe(key);
             expect(sink.requests).toHaveLength(1);
             const [told] = sink.requests as [SunkRequest];
@@ -357,7 +362,10 @@ describe("a callback that is never taken", () => {
         expect(task).toMatchObject({ RetryCount: "4", Output: "the callback was answered with HTTP 500" });
         expect(sink.requests).toHaveLength(5);
         expect(sink.requests[0]!.headers).not.toHaveProperty("x-longshore-signature");
-        expect((await client.detail(key)).status).toBe(2);
+        expect(await client.detail(key)).toMatchObject({
+          status: 2,
+          callback: { state: "failed", tries: 5, fail_reason: "the callback was answered with HTTP 500" },
+        });
       },
     ));
 });

@@ -3,13 +3,14 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { parse } from "csv-parse/sync";
+import ExcelJS from "exceljs";
 import type { ExportDetail, ExportSummary } from "../export-client.ts";
 import { ExportClient, eventsOf } from "../export-client.ts";
 import type { TestNode } from "../node.ts";
 import { startNode } from "../node.ts";
 import type { PagedSourceOptions } from "../paged-source.ts";
 import { withPagedSource } from "../paged-source.ts";
-import { firstDifference, hasOpenpyxl, readWorkbook } from "../table-files.ts";
+import { firstDifference, hasOpenpyxl, readWorkbook, sevenZip } from "../table-files.ts";
 import { withTempDir } from "../temp-dir.ts";
 import type { Cluster } from "../topologies.ts";
 import { onEveryTopology } from "../topologies.ts";
@@ -192,6 +193,7 @@ onEveryTopology("export", (start) => {
       total_rows: 1,
       bytes: expect.any(Number),
       unmappable: 0,
+      callback: null,
       rows_per_second: 0,
       seconds_left: null,
       sha256: expect.stringMatching(/^[0-9a-f]{64}$/),
@@ -284,6 +286,58 @@ onEveryTopology("export", (start) => {
       expect(again.status).toBe(204);
     });
   });
+
+  test("a password encrypts the zip, so that 7-Zip opens it with that and no other", async () => {
+    const password = "correct horse battery";
+    const body = raw({ ext_type: "XLSX", password, rows_per_file: 1, source_raw: '[{"a":"A"},{"a":1},{"a":2}]' });
+    const { down_url } = await client.done(await client.submit("raw", body));
+    const bytes = Buffer.from(await (await other.download(down_url)).arrayBuffer());
+    await withTempDir(async (directory) => {
+      const path = join(directory, "a.zip");
+      await writeFile(path, bytes);
+      expect(sevenZip("t", "-pwrong password", path)).toMatchObject({ code: 2 });
+      expect(sevenZip("l", "-slt", path)).toMatchObject({ text: expect.stringContaining("Method = AES-256") });
+      expect(sevenZip("x", `-p${password}`, `-o${directory}`, path)).toMatchObject({ code: 0 });
+      const sheets = await Promise.all(
+        ["订单-1.xlsx", "订单-2.xlsx"].map(async (name) => {
+          const book = new ExcelJS.Workbook();
+          await book.xlsx.readFile(join(directory, name));
+          return book.worksheets[0]!.getColumn(1).values.slice(1);
+        }),
+      );
+      expect(sheets).toEqual([
+        ["A", 1],
+        ["A", 2],
+      ]);
+    });
+  });
+
+  test("a summary tells in a last sheet what was exported, for whom and when", () =>
+    withPagedSource({ ...ORDERS, total: () => 30 }, async ({ url }) => {
+      const source_http = { url: `${url}?token=hunter2`, param: { limit: 10, city: "上海" } };
+      const body = request(url, { ext_type: "XLSX", summary: true, source_http, user_id: "li", title: "people" });
+      const key = await client.submit("http", body);
+      const [file] = await client.unzip((await client.done(key)).down_url);
+      const book = new ExcelJS.Workbook();
+      await book.xlsx.load(file!.content as unknown as ArrayBuffer);
+      expect(book.worksheets.map(({ name, rowCount }) => [name, rowCount])).toEqual([
+        ["Sheet1", 31],
+        ["Summary", 7],
+      ]);
+      const lines = new Map<unknown, unknown>();
+      book.worksheets[1]!.eachRow(({ values }) => lines.set((values as unknown[])[1], (values as unknown[])[2]));
+      expect(Object.fromEntries(lines)).toEqual({
+        Title: "people",
+        "Exported by": "li",
+        "Exported at (UTC)": expect.any(Date),
+        Source: url,
+        Filter: '{"limit":10,"city":"上海"}',
+        Request: key,
+        Rows: 30,
+      });
+      expect(book.creator).toBe("li");
+      expect(Math.abs(Number(lines.get("Exported at (UTC)")) - Date.now())).toBeLessThan(60_000);
+    }));
 
   test("rows_per_file splits the export within its zip", async () => {
     const rows = [{ name: "Name" }, ...Array.from({ length: 5 }, (_, index) => ({ name: `row ${index}` }))];

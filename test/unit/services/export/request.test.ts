@@ -1,5 +1,7 @@
+import { createHash } from "node:crypto";
 import { describe, expect, test } from "@jest/globals";
 import { hashKey, parseHttpExport, parseRawExport } from "../../../../services/export/request.ts";
+import { readHttpRun, sealRun, unsealRun } from "../../../../services/export/run.ts";
 
 const limits = { maxConn: 32, timestampWindow: 0 };
 const now = 1_700_000_000_000;
@@ -17,6 +19,7 @@ test("a document's request is read, with the defaults of what it leaves out", ()
     title: "orders",
     extType: "XLSX",
     zip: true,
+    summary: false,
     userId: "123",
     callback: "http://example.com/done",
     conn: 8,
@@ -63,6 +66,13 @@ describe.each([
     "source_http.header.a: is not a header that HTTP can carry",
   ],
   [{ ...good, source_http: { ...source, header: { a: {} } } }, "source_http.header.a: must be a string"],
+  [{ ...good, password: "short" }, "password: must be 8 to 99 characters of ASCII"],
+  [{ ...good, password: "密码密码密码密码" }, "password: must be 8 to 99 characters of ASCII"],
+  [{ ...good, password: "x".repeat(100) }, "password: must be 8 to 99 characters of ASCII"],
+  [{ ...good, password: 12345678 }, "password: must be a string"],
+  [{ ...good, password: "long enough", zip: false }, "password: needs a zip"],
+  [{ ...good, summary: "yes" }, "summary: must be true or false"],
+  [{ ...good, summary: true, ext_type: "CSV" }, "summary: needs the ext_type XLSX"],
   [{ ...good, source_http: { ...source, param: 5 } }, "source_http.param: must be an object"],
 ])("a request", (body, message) => {
   test(`is refused with "${message}"`, () => {
@@ -86,17 +96,57 @@ test("rows come as text, which must be there", () => {
 });
 
 describe("the key of a request", () => {
+  const secret = Buffer.from("of the node");
+
   test("does not depend on the order of its keys, and does on everything else", () => {
-    const reordered = Object.fromEntries(Object.entries(good).reverse());
-    expect(hashKey(reordered)).toBe(hashKey(good));
-    expect(hashKey(good)).toMatch(/^[0-9a-f]{32}$/);
-    expect(hashKey({ ...good, timestamp: 1_700_000_001 })).not.toBe(hashKey(good));
-    expect(hashKey({ a: [1, 2] })).not.toBe(hashKey({ a: [2, 1] }));
+    const key = hashKey(good, secret);
+    expect(hashKey(Object.fromEntries(Object.entries(good).reverse()), secret)).toBe(key);
+    expect(key).toMatch(/^[0-9a-f]{32}$/);
+    expect(hashKey({ ...good, timestamp: 1_700_000_001 }, secret)).not.toBe(key);
+    expect(hashKey({ a: [1, 2] }, secret)).not.toBe(hashKey({ a: [2, 1] }, secret));
+  });
+
+  test("is the MD5 that the document promises, whatever the node; but says nothing of a password to who lacks the secret", () => {
+    const other = Buffer.from("of another node");
+    const md5 = createHash("md5").update('{"a":1,"b":[true,null]}').digest("hex");
+    expect(hashKey({ b: [true, null], a: 1 }, secret)).toBe(md5);
+    expect(hashKey(good, other)).toBe(hashKey(good, secret));
+    const guarded = { ...good, password: "correct horse" };
+    expect(hashKey(guarded, secret)).not.toBe(hashKey({ ...good, password: "battery staple" }, secret));
+    expect(hashKey(guarded, secret)).not.toBe(hashKey(guarded, other));
   });
 
   test("of a body nested without end is refused", () => {
     let body: unknown = 1;
     for (let depth = 0; depth < 100_000; depth += 1) body = [body];
-    expect(() => hashKey(body)).toThrow("body: must not be nested deeper than 64");
+    expect(() => hashKey({ body }, secret)).toThrow("body: must not be nested deeper than 64");
+  });
+});
+
+describe("what a request keeps secret", () => {
+  const secret = Buffer.from("of the node");
+  const body = {
+    ...good,
+    password: "correct horse",
+    source_http: { ...source, header: { authorization: "Bearer hunter2" } },
+  };
+
+  test("is in the task's input for nobody without the secret, and changes nothing", () => {
+    const run = readHttpRun(body, { ...limits, timestampWindow: 0 }, secret);
+    const input = sealRun(run, secret);
+    expect(input).not.toContain("horse");
+    expect(input).not.toContain("hunter2");
+    expect(sealRun(run, secret)).not.toBe(input);
+    expect(unsealRun({ input }, secret)).toEqual(JSON.parse(JSON.stringify(run)));
+    expect(() => unsealRun({ input }, Buffer.from("of another"))).toThrow(/another SIGNING_KEY/);
+    const altered = input.replace(/"sealed":"(.)/, (_, first) => `"sealed":"${first === "A" ? "B" : "A"}`);
+    expect(altered).not.toBe(input);
+    expect(() => unsealRun({ input: altered }, secret)).toThrow(/another SIGNING_KEY/);
+  });
+
+  test("costs a request without secrets nothing", () => {
+    const run = readHttpRun({ ...good, source_http: { url: source.url } }, { ...limits, timestampWindow: 0 }, secret);
+    expect(sealRun(run, secret)).not.toContain("sealed");
+    expect(unsealRun({ input: sealRun(run, secret) }, secret)).toEqual(JSON.parse(JSON.stringify(run)));
   });
 });
