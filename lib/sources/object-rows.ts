@@ -20,7 +20,10 @@ export function checkHeaderRepeats(row: unknown, columns: readonly Column[]): vo
   throw new RowShapeError("its first row is not the header that page 1 has");
 }
 
-/** The rows `from` up to `to` as cells in the order of the columns; a key that a row lacks is an empty cell. */
+/**
+ * The rows `from` up to `to` as cells in the order of the columns; a key that a row lacks is an empty cell. Refuses a row
+ * that has keys, but none of the header's: it would become an empty one.
+ */
 export function readRows(objects: readonly unknown[], from: number, to: number, columns: readonly Column[]): Row[] {
   const keys = columns.map((column) => column.key);
   // A row that lacks such a key would answer what every object inherits.
@@ -30,13 +33,40 @@ export function readRows(objects: readonly unknown[], from: number, to: number, 
     const object = objects[index];
     if (!isRow(object)) throw new RowShapeError(`row ${index} must be an object, and is ${kindOf(object)}`);
     const row: Cell[] = new Array<Cell>(keys.length);
+    let known = false;
     for (let column = 0; column < keys.length; column++) {
       const key = keys[column]!;
-      row[column] = !guarded || Object.hasOwn(object, key) ? (object[key] as Cell) : null;
+      const cell = !guarded || Object.hasOwn(object, key) ? (object[key] as Cell) : undefined;
+      if (cell !== undefined) known = true;
+      row[column] = cell;
     }
+    if (!known) refuseUnknown(index, columns, Object.keys(object));
     rows.push(row);
   }
   return rows;
+}
+
+/** Refuses a row with a key that the header lacks, where nothing that was sent may be left out. */
+export function checkKeys(objects: readonly unknown[], from: number, to: number, columns: readonly Column[]): void {
+  const known = new Set(columns.map((column) => column.key));
+  for (let index = from; index < to; index++) {
+    const object = objects[index];
+    if (!isRow(object)) continue;
+    const unknown = Object.keys(object).filter((key) => !known.has(key));
+    refuseUnknown(index, columns, unknown);
+  }
+}
+
+function refuseUnknown(index: number, columns: readonly Column[], [key]: string[]): void {
+  if (key === undefined) return;
+  const names = columns.map((column) => column.key).join(", ");
+  throw new RowShapeError(
+    `row ${index} has the key ${quoted(key)}, which the header does not have; it has ${quoted(names)}`,
+  );
+}
+
+function quoted(text: string): string {
+  return JSON.stringify(text.length > 100 ? `${text.slice(0, 100)}…` : text);
 }
 
 function isRow(value: unknown): value is Record<string, unknown> {

@@ -1,7 +1,7 @@
 import { failedPrecondition, LongshoreError } from "../errors.ts";
 import type { Column, Row } from "../tabular/table.ts";
 import { parseJson } from "./json.ts";
-import { RowShapeError, kindOf, readHeader, readRows } from "./object-rows.ts";
+import { RowShapeError, checkKeys, kindOf, readHeader, readRows } from "./object-rows.ts";
 import type { RowSource } from "./row-source.ts";
 
 /** Rows are handed on in portions, so that the reader can be stopped between them. */
@@ -28,7 +28,10 @@ async function* inBatches(
 ): AsyncGenerator<readonly Row[]> {
   for (let from = 1; from < objects.length; from += ROWS_PER_BATCH) {
     const to = Math.min(from + ROWS_PER_BATCH, objects.length);
-    yield explained(() => readRows(objects, from, to, columns));
+    yield explained(() => {
+      checkKeys(objects, from, to, columns);
+      return readRows(objects, from, to, columns);
+    });
   }
   onEnd();
 }

@@ -175,7 +175,7 @@ describe("a paged HTTP source", () => {
   test("reads a cell that a row lacks as empty, also one named as what objects inherit", async () => {
     const header = { a: "A", toString: "T", constructor: "C" };
     const { rows } = await crawl(() => false, {}, { total: () => 1, header, row: () => ({ a: 1 }) });
-    expect(rows).toEqual([[1, null, null]]);
+    expect(rows).toEqual([[1, undefined, undefined]]);
   });
 });
 
@@ -241,6 +241,7 @@ describe("a page that is wrong fails the crawl at once, naming the page", () => 
     ["a text for total_page", page3([header], { total_page: "x" }), "data.pagetag.total_page must be a whole number"],
     ["no rows", page3(undefined), "data.data must be an array of rows, and is missing"],
     ["a row that is none", page3([header, [1]]), "row 1 must be an object, and is an array"],
+    ["a row of other keys", page3([header, { ID: 1, NAME: "n" }]), 'row 1 has the key "ID", which the header does not'],
     ["no header", page3([{ id: 1, name: "n" }]), "its first row is not the header"],
     ["an empty page", page3([]), "its first row is not the header"],
     ["another page", page3([header], { page: 1, total_page: 5 }), "data.pagetag says it is page 1"],

@@ -182,6 +182,12 @@ describe("an export of rows that were sent", () => {
       expect((await unpack(join(root, OBJECT)))[0]!.name).toBe("_.._etc_passwd.csv");
     }));
 
+  test("makes a file of the header alone where no row follows it", () =>
+    withTempDir(async (root) => {
+      expect((await run(await rowsJob(root, [{ a: "A", b: "B" }]))).rows).toBe(0);
+      expect((await unpack(join(root, OBJECT)))[0]!.content.toString()).toBe("A,B\r\n");
+    }));
+
   test("counts the characters that the encoding lacks", () =>
     withTempDir(async (root) => {
       const result = await run(await rowsJob(root, [{ a: "a" }, { a: "😀?" }], { format: { extType: "CSV_GBK" } }));
@@ -193,6 +199,10 @@ describe("an export of rows that were sent", () => {
     ['"x', "the rows sent: they are not JSON"],
     ["[]", "the rows sent: the first row must be the header, an object, and is missing"],
     ['[{"a":"A"}, 5]', "the rows sent: row 1 must be an object, and is a number"],
+    [
+      '[{"a":"A","b":"B"}, {"a":1}, {"a":1,"c":2}]',
+      'the rows sent: row 2 has the key "c", which the header does not have; it has "a, b"',
+    ],
   ])("fails on %s in plain words", (text, message) =>
     withTempDir(async (root) => {
       const job = await rowsJob(root, []);

@@ -66,6 +66,7 @@ describe.each([
     "source_http.header.a: is not a header that HTTP can carry",
   ],
   [{ ...good, source_http: { ...source, header: { a: {} } } }, "source_http.header.a: must be a string"],
+  [{ ...good, title: "😀".repeat(300) }, "title: must be at most 255 characters"],
   [{ ...good, password: "short" }, "password: must be 8 to 99 characters of ASCII"],
   [{ ...good, password: "密码密码密码密码" }, "password: must be 8 to 99 characters of ASCII"],
   [{ ...good, password: "x".repeat(100) }, "password: must be 8 to 99 characters of ASCII"],
