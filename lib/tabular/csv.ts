@@ -80,7 +80,8 @@ function guarded(text: string): string {
 function encode(block: Uint8Array, { encoding, onUnmappable }: CsvOptions): Uint8Array {
   if (encoding === "utf8") return block;
   const text = Buffer.from(block.buffer, block.byteOffset, block.byteLength).toString("utf8");
-  const bytes = iconv.encode(text, encoding);
+  // iconv-lite takes this one for another character; neither encoding has a code that every reader knows for it.
+  const bytes = iconv.encode(text.replaceAll("\ue5e5", "?"), encoding);
   // iconv-lite writes `?` for what it cannot map; in both encodings that byte is never a part of another character.
   const unmappable = countIn(bytes, 0x3f) - countIn(text, "?");
   if (unmappable > 0) onUnmappable(unmappable);

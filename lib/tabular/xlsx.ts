@@ -16,6 +16,9 @@ const MAX_ROWS = 1_048_576;
 const MAX_COLUMNS = 16_384;
 const MAX_TEXT = 32_767;
 
+/** The smallest number that has all the digits of a double. */
+const SMALLEST = 2.2250738585072014e-308;
+
 /** Widths follow the first rows only: no more are at hand when they must be written. */
 const ROWS_FOR_WIDTH = 100;
 const WIDTH = { least: 8, most: 60 };
@@ -205,7 +208,7 @@ class SheetFormat {
       typeof cell === "bigint" ||
       (typeof cell === "object" && isExactNumber(cell)) ||
       (typeof cell === "string" && type === "number" && isPlainNumber(text));
-    if (isNumber && !exceedsExcelDigits(text) && Number.isFinite(Number(text))) {
+    if (isNumber && !exceedsExcelDigits(text) && isInRange(text)) {
       this.#value(starts.number, String(Number(text)));
     } else {
       this.#textCell(text, index);
@@ -236,6 +239,12 @@ class SheetFormat {
     const cutsPair = (text.charCodeAt(MAX_TEXT - 1) & 0xfc00) === 0xd800;
     return text.slice(0, cutsPair ? MAX_TEXT - 1 : MAX_TEXT);
   }
+}
+
+/** Whether a double has the digits of a number: beyond its largest it has none, below its smallest ever fewer. */
+function isInRange(text: string): boolean {
+  const value = Number(text);
+  return Number.isFinite(value) && (Math.abs(value) >= SMALLEST || !/^[^eE]*[1-9]/.test(text));
 }
 
 /** What comes before the value of a column's cells, by their kind, for rows whose numbers have so many digits. */

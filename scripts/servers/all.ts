@@ -20,6 +20,7 @@ const servers = [
 const tools = [
   { check: ["unzip", "-v"], debianPackage: "unzip" },
   { check: ["7zz"], debianPackage: "7zip" },
+  { check: ["soffice", "--version"], debianPackage: "libreoffice-calc-nogui" },
   { check: ["curl", "--version"], debianPackage: "curl" },
   // The system's Python: one of pyenv, first on PATH, does not see Debian's packages.
   { check: ["/usr/bin/python3", "-c", "import openpyxl"], debianPackage: "python3-openpyxl" },
