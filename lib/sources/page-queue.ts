@@ -1,3 +1,5 @@
+import { setImmediate as turn } from "node:timers/promises";
+
 /** Bytes of pages that may wait for the reader; one page may be larger by itself. */
 const MAX_WAITING_BYTES = 32 * 1024 * 1024;
 
@@ -62,6 +64,8 @@ export async function* pagesInOrder(
       const fetched = await pages.get(head)!;
       pages.delete(head);
       waitingBytes -= fetched.body.byteLength;
+      // Pages that wait already would follow without a turn of the loop, and connections that are free stay so.
+      await turn();
       yield fetched;
     }
   } finally {

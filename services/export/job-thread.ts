@@ -1,4 +1,5 @@
 /** The thread of one export: runs the job that it was started with, tells how it goes, and ends. */
+import { constants, setPriority } from "node:os";
 import { parentPort, workerData } from "node:worker_threads";
 import { openObjects } from "../../lib/objects/open.ts";
 import type { FromThread, JobStart, ToThread } from "./job-messages.ts";
@@ -6,6 +7,8 @@ import { sendError } from "./job-messages.ts";
 import { exportTable } from "./pipeline.ts";
 
 const port = parentPort!;
+// The node's own work goes before. On Linux this is the thread's priority, elsewhere it would be the whole process's.
+if (process.platform === "linux") setPriority(constants.priority.PRIORITY_BELOW_NORMAL);
 const { job, owner } = workerData as JobStart;
 const controller = new AbortController();
 

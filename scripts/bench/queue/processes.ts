@@ -14,9 +14,19 @@ export async function cpuMs(pid: number): Promise<number> {
   return (Number(userTicks) + Number(systemTicks)) * MS_PER_TICK;
 }
 
-async function residentBytes(pid: number): Promise<number> {
+/** Bytes of memory that a process has. */
+export function residentBytes(pid: number): Promise<number> {
+  return statusBytes(pid, "VmRSS");
+}
+
+/** The most bytes of memory that a process has had at a time. */
+export function peakBytes(pid: number): Promise<number> {
+  return statusBytes(pid, "VmHWM");
+}
+
+async function statusBytes(pid: number, field: string): Promise<number> {
   const status = await readFile(`/proc/${pid}/status`, "utf8");
-  return Number(/VmRSS:\s+(\d+) kB/.exec(status)?.[1]) * 1_024;
+  return Number(new RegExp(`${field}:\\s+(\\d+) kB`).exec(status)?.[1]) * 1_024;
 }
 
 /** The process whose working directory is this one. */
