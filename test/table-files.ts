@@ -182,14 +182,18 @@ const READ_JSONL = `
 import json, sys
 def number(digits): return {"number": digits}
 def refuse(name): raise ValueError(name)
+kinds = {"object_pairs_hook": list, "parse_int": number, "parse_float": number, "parse_constant": refuse}
 with open(sys.argv[1], encoding="utf-8", newline="\\n") as file:
-    lines = [json.loads(line, parse_int=number, parse_float=number, parse_constant=refuse) for line in file]
+    lines = [json.loads(line, **kinds) for line in file]
 json.dump(lines, sys.stdout)
 `;
 
-/** The lines of a JSONL file, as Python reads them; a number is `{ number: "1.50" }`. */
-export async function readJsonl(path: string): Promise<unknown[]> {
-  return (await runPython(READ_JSONL, path)) as unknown[];
+/**
+ * The lines of a JSONL file, as Python reads them: a number is `{ number: "1.50" }`; an object is its pairs, because
+ * JSON.parse takes some keys for others (https://github.com/nodejs/node/issues/63785).
+ */
+export async function readJsonl(path: string): Promise<unknown[][]> {
+  return (await runPython(READ_JSONL, path)) as unknown[][];
 }
 
 async function runPython(script: string, ...args: string[]): Promise<unknown> {

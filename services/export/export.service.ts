@@ -346,7 +346,11 @@ async function runExport(service: Service, job: Job): Promise<string> {
       checkpoint: exportCheckpoint > 0 ? { prefix, everyMs: exportCheckpoint } : undefined,
     },
     { signal: job.signal, onProgress },
-  ).finally(() => removePages(service as This, job, prefix));
+  ).finally(() => {
+    const removed = removePages(service as This, job, prefix);
+    // A node that stops must give the task back at once.
+    return job.signal.aborted ? undefined : removed;
+  });
   // What the source said of its whole may have been more or less.
   onProgress({ pages: result.pages, rows: result.rows, totalRows: result.rows, bytes: result.bytes });
   return JSON.stringify({ ...result, name: downloadName(run) } satisfies ExportResult);

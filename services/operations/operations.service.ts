@@ -62,8 +62,9 @@ type Params = Record<string, unknown>;
 /** A wait without a limit of its own ends after an hour in gRPC, in REST after a minute, before what is between gives up. */
 const MAX_WAIT_MS = 3_600_000;
 const REST_WAIT_MS = 60_000;
-/** The answer must be there before the client gives up. */
-const ANSWER_MS = 100;
+/** The answer must be there before the client gives up: so much of its time is for the way, at most a second. */
+const ANSWER_SHARE = 0.25;
+const MAX_ANSWER_MS = 1_000;
 /** A stream that nothing happens on asks again after so long. */
 const WATCH_MS = 30_000;
 
@@ -243,7 +244,8 @@ const operations: ServiceSchema<object, object, object, This> = {
 
     async waitFor(this: This, ctx: Context<unknown, WaitMeta>, name: unknown, ms = MAX_WAIT_MS): Promise<Operation> {
       const { timeLeft = Infinity } = ctx.meta;
-      const limit = Math.max(0, Math.min(ms, MAX_WAIT_MS, timeLeft - ANSWER_MS));
+      const forAnswer = Math.min(timeLeft * ANSWER_SHARE, MAX_ANSWER_MS);
+      const limit = Math.max(0, Math.min(ms, MAX_WAIT_MS, timeLeft - forAnswer));
       let task: OperationTask | undefined;
       await this.waits.until(hashOf(name), limit, callScopeOf(ctx), async () => {
         task = await this.tasks.get(name);
