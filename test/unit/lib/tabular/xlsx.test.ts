@@ -9,7 +9,7 @@ import type { Column, Row } from "../../../../lib/tabular/table.ts";
 import { exactNumber } from "../../../../lib/tabular/table.ts";
 import type { XlsxOptions } from "../../../../lib/tabular/xlsx.ts";
 import { writeXlsx } from "../../../../lib/tabular/xlsx.ts";
-import { collect, hasOpenpyxl, readWorkbook, readWorkbookForm, unpack } from "../../../table-files.ts";
+import { collect, hasOpenpyxl, readWorkbook, readWorkbookForm, unescape, unpack } from "../../../table-files.ts";
 import { withTempDir } from "../../../temp-dir.ts";
 
 async function* batchesOf(rows: readonly Row[]): AsyncGenerator<readonly Row[]> {
@@ -176,8 +176,3 @@ describe("XLSX", () => {
     expect(() => xlsx(tooMany, batchesOf([]))).toThrow("the table has 16385 columns");
   });
 });
-
-/** openpyxl leaves the escapes of inline texts to its user. */
-function unescape(text: string): string {
-  return text.replace(/_x([0-9A-Fa-f]{4})_/g, (_, code: string) => String.fromCharCode(parseInt(code, 16)));
-}
