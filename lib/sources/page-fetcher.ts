@@ -3,6 +3,7 @@ import { promisify } from "node:util";
 import { gunzip as gunzipCallback } from "node:zlib";
 import type { Agent, Dispatcher } from "undici";
 import { LongshoreError, failedPrecondition, unavailable } from "../errors.ts";
+import { askHttp, type HttpAnswer } from "./http-answer.ts";
 import { checkUrl } from "./outbound.ts";
 import type { FetchLimits, PagedRequest } from "./paged-request.ts";
 
@@ -31,6 +32,9 @@ const OWN_HEADERS = new Set([
   "upgrade",
   "xt-export-taskid",
 ]);
+
+/** Of an answer that is no page: enough to say what it was. */
+const EXCERPT_BYTES = 2_048;
 
 /** Fetches pages by their number, with tries, redirects and limits; every error names the page. */
 export class PageFetcher {
@@ -86,24 +90,24 @@ export class PageFetcher {
   async #follow(page: number, signal: AbortSignal): Promise<Buffer> {
     let url = this.#pageUrl(page);
     let method: Dispatcher.HttpMethod = this.#request.method;
+    const maxBytes = (status: number) => (isSuccess(status) ? this.#limits.maxPageBytes : EXCERPT_BYTES);
     for (let redirects = 0; ; redirects++) {
-      const response = await this.#agent.request({
+      const request = {
         origin: url.origin,
         path: url.pathname + url.search,
         method,
         headers: this.#headers(url, method),
         body: method === "POST" ? JSON.stringify({ ...this.#request.param, page }) : undefined,
-        signal,
-      });
-      const location = redirectTarget(response);
-      if (location === undefined) return await this.#read(response, page);
-      await response.body.dump();
+      };
+      const answer = await askHttp(this.#agent, request, { maxBytes, signal });
+      const location = redirectTarget(answer);
+      if (location === undefined) return await this.#read(answer, page);
       if (redirects === this.#limits.maxRedirects) {
         throw failedPrecondition(`page ${page}: more than ${redirects} redirects`);
       }
       url = checkedTarget(location, url, page);
       // As browsers do: only 307 and 308 promise that the request is sent again as it was.
-      if (response.statusCode < 307) method = "GET";
+      if (answer.status < 307) method = "GET";
     }
   }
 
@@ -135,22 +139,19 @@ export class PageFetcher {
     return headers;
   }
 
-  async #read(response: Dispatcher.ResponseData, page: number): Promise<Buffer> {
-    const { statusCode, headers, body } = response;
-    if (statusCode < 200 || statusCode > 299) {
-      const text = excerpt((await readAtMost(body, 2048)).bytes);
-      const problem = `the source answered ${statusCode}${text === "" ? "" : `: ${text}`}`;
-      if (statusCode !== 429 && statusCode < 500) throw failedPrecondition(`page ${page}: ${problem}`);
+  async #read({ status, headers, body, whole }: HttpAnswer, page: number): Promise<Buffer> {
+    if (!isSuccess(status)) {
+      const text = excerpt(body);
+      const problem = `the source answered ${status}${text === "" ? "" : `: ${text}`}`;
+      if (status !== 429 && status < 500) throw failedPrecondition(`page ${page}: ${problem}`);
       throw new Passing(problem, Math.min(retryAfter(headers["retry-after"]), this.#limits.maxRetryAfterMs));
     }
-    const encoding = String(headers["content-encoding"] ?? "identity").toLowerCase();
+    const encoding = (headers["content-encoding"] ?? "identity").toLowerCase();
     if (encoding !== "identity" && encoding !== "gzip") {
-      await readAtMost(body, 0);
       throw failedPrecondition(`page ${page}: the source compressed its answer (${encoding}), which was not asked for`);
     }
-    const { bytes, whole } = await readAtMost(body, this.#limits.maxPageBytes);
     if (!whole) throw this.#tooLarge(page);
-    return encoding === "gzip" ? await this.#unpack(bytes, page) : bytes;
+    return encoding === "gzip" ? await this.#unpack(body, page) : body;
   }
 
   /** Stops at the limit: a few bytes may unpack to gigabytes. */
@@ -170,9 +171,12 @@ export class PageFetcher {
   }
 }
 
-function redirectTarget({ statusCode, headers }: Dispatcher.ResponseData): string | undefined {
-  const redirects = [301, 302, 303, 307, 308].includes(statusCode);
-  return redirects && typeof headers["location"] === "string" ? headers["location"] : undefined;
+function isSuccess(status: number): boolean {
+  return status >= 200 && status <= 299;
+}
+
+function redirectTarget({ status, headers }: HttpAnswer): string | undefined {
+  return [301, 302, 303, 307, 308].includes(status) ? headers.location : undefined;
 }
 
 function checkedTarget(location: string, from: URL, page: number): URL {
@@ -184,20 +188,8 @@ function checkedTarget(location: string, from: URL, page: number): URL {
   }
 }
 
-async function readAtMost(body: AsyncIterable<Buffer>, maxBytes: number): Promise<{ bytes: Buffer; whole: boolean }> {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  // Leaving the loop destroys the body, and with it the connection; body.destroy() would raise an error nobody hears.
-  for await (const chunk of body) {
-    chunks.push(chunk);
-    size += chunk.byteLength;
-    if (size > maxBytes) return { bytes: Buffer.concat(chunks).subarray(0, maxBytes), whole: false };
-  }
-  return { bytes: Buffer.concat(chunks), whole: true };
-}
-
-function retryAfter(header: string | string[] | undefined): number {
-  if (typeof header !== "string") return 0;
+function retryAfter(header: string | undefined): number {
+  if (header === undefined) return 0;
   const ms = /^\d+$/.test(header.trim()) ? Number(header) * 1000 : Date.parse(header) - Date.now();
   return ms > 0 ? ms : 0;
 }
@@ -219,7 +211,7 @@ function explainTransport(error: unknown, page: number): unknown {
 /** The beginning of what a source said, on one line. */
 export function excerpt(bytes: Buffer): string {
   const text = bytes
-    .subarray(0, 2048)
+    .subarray(0, EXCERPT_BYTES)
     .toString("utf8")
     .replace(/[\s\p{Cc}\ufffd]+/gu, " ")
     .trim();

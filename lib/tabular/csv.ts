@@ -42,7 +42,9 @@ export async function* writeCsv(
 
 const COMMA = 0x2c;
 const LINE_END = Buffer.from("\r\n");
+const QUOTE = 0x22;
 const QUOTED_CHARACTERS = specialCharacters('",\r\n');
+const DOUBLED_CHARACTERS = specialCharacters('"');
 
 function writeCell(block: Utf8Block, cell: Cell, exempt: boolean): void {
   if (typeof cell === "string") {
@@ -55,7 +57,8 @@ function writeCell(block: Utf8Block, cell: Cell, exempt: boolean): void {
 }
 
 function writeField(block: Utf8Block, text: string): void {
-  if (!block.plain(text, QUOTED_CHARACTERS)) block.text(field(text));
+  if (block.plain(text, QUOTED_CHARACTERS) || block.plain(text, DOUBLED_CHARACTERS, QUOTE)) return;
+  block.text(field(text));
 }
 
 const QUOTED = /[",\r\n]/;

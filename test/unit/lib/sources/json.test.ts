@@ -24,6 +24,19 @@ test.each(["1", "-0.5", "1e3", "123456789012345", "9007199254740991", "0.1234567
   },
 );
 
+test("keeps every digit of a long number wherever it stands", () => {
+  const beside = fc.string({ unit: "grapheme", maxLength: 40 });
+  const number = fc.tuple(fc.constantFrom("", "-"), fc.stringMatching(/^[1-9]\d{8,16}(\.\d{8,16})?$/), beside);
+  fc.assert(
+    fc.property(number, fc.constantFrom("", " ", "\n"), ([sign, digits, text], space) => {
+      const json = `[${JSON.stringify(text)},${space}${sign}${digits}]`;
+      const expected = digits.length > 15 ? `${sign}${digits}` : String(Number(sign + digits));
+      expect(jsonText(parseJson(json) as object)).toBe(`[${JSON.stringify(text)},${expected}]`);
+    }),
+    { numRuns: 2_000 },
+  );
+});
+
 test("reads all other JSON as JSON.parse does", () => {
   fc.assert(
     fc.property(fc.json(), (text) => {
