@@ -2,6 +2,7 @@
  * `npm start`: runs one node until it is told to stop. `npm run repl` gives it a console; where NATS joins the nodes, that
  * is a node without services, from which the others can be looked at.
  */
+import { setFlagsFromString } from "node:v8";
 import { ServiceBroker } from "moleculer";
 import { configWarnings, loadConfig, type Config } from "../lib/config.ts";
 import { LongshoreError, unavailable } from "../lib/errors.ts";
@@ -15,6 +16,9 @@ import { REPL_COMMANDS } from "./repl-commands.ts";
 /** How long NATS may take to be there, and how long a node that failed may take to put things away, in ms. */
 const CONNECT_TIMEOUT = 5_000;
 const CLEANUP_TIMEOUT = 5_000;
+
+// The flag of `npm start` is for this thread, whose heap has it by now: those of jobs have limits of their own.
+setFlagsFromString("--max-semi-space-size=0");
 
 const repl = process.argv.includes("--repl");
 let broker: ServiceBroker | undefined;

@@ -1,10 +1,24 @@
 import { promisify } from "node:util";
-import { constants, deflateRaw } from "node:zlib";
+import { constants, deflateRaw, deflateRawSync } from "node:zlib";
+import { giveBack } from "./utf8-block.ts";
 
 const deflateBlock = promisify<Uint8Array, object, Buffer>(deflateRaw);
 
 /** One less than libuv's pool has threads: files and name look-ups must not wait behind deflate. */
-const IN_FLIGHT = 3;
+const POOL = Number(process.env["UV_THREADPOOL_SIZE"] || 4) - 1;
+
+/** Tables that the process writes now, in whatever thread. */
+let writers = new Int32Array(new SharedArrayBuffer(4));
+
+/** Says where the process counts its writers; each takes its part of the pool. */
+export function shareWriters(shared: Int32Array<SharedArrayBuffer>): void {
+  writers = shared;
+}
+
+/** What this writer may have in the pool at once; 0: as many write that each had better deflate in its own thread. */
+function inPool(): number {
+  return Math.floor(POOL / Math.max(1, Atomics.load(writers, 0)));
+}
 
 /** An empty last block: it ends a deflate stream whose blocks were flushed to whole bytes. */
 const END = Uint8Array.of(0x03, 0x00);
@@ -20,11 +34,18 @@ export async function* deflateInParallel(
   const inFlight: Promise<Buffer>[] = [];
   for await (const chunk of content) {
     const options = { level, finishFlush: constants.Z_SYNC_FLUSH, chunkSize: outputSize(chunk.byteLength) };
-    const deflated = deflateBlock(chunk, options);
+    const most = inPool();
+    while (inFlight.length > 0 && inFlight.length >= most) yield await inFlight.shift()!;
+    if (most === 0) {
+      const deflated = deflateRawSync(chunk, options);
+      giveBack(chunk);
+      yield deflated;
+      continue;
+    }
+    const deflated = deflateBlock(chunk, options).finally(() => giveBack(chunk));
     // Awaited below; should the caller leave before, a failure must not end the process.
     deflated.catch(() => {});
     inFlight.push(deflated);
-    if (inFlight.length >= IN_FLIGHT) yield await inFlight.shift()!;
   }
   for (const deflated of inFlight) yield await deflated;
   yield END;

@@ -15,12 +15,31 @@ export function specialCharacters(characters: string): SpecialCharacters {
   return special;
 }
 
+/** Places that can be written again, and all that were made for that: nobody else's memory may get here. */
+const free: Buffer[] = [];
+const made = new WeakSet<ArrayBufferLike>();
+const MOST_FREE = 4;
+
+/** Memory of such blocks is not on V8's heap, and so its collector is in no hurry: without this 60 MB of it may lie about. */
+function newPlace(): Buffer {
+  const place = free.pop();
+  if (place) return place;
+  const fresh = Buffer.allocUnsafeSlow(ROOM);
+  made.add(fresh.buffer);
+  return fresh;
+}
+
+/** Takes back a block, whose bytes nobody will look at any more; of other bytes it lets go. */
+export function giveBack({ buffer }: Uint8Array): void {
+  if (free.length < MOST_FREE && made.has(buffer)) free.push(Buffer.from(buffer));
+}
+
 /**
  * Text in the making, as UTF-8 from the start: joining strings and encoding them in the end takes twice to four times as
  * long (docs/decisions/tabular-writers.md).
  */
 export class Utf8Block {
-  #bytes = Buffer.allocUnsafeSlow(ROOM);
+  #bytes = newPlace();
   #length = 0;
 
   get length(): number {
@@ -35,7 +54,7 @@ export class Utf8Block {
   /** What was written since the last time. */
   take(): Uint8Array {
     const taken = this.#bytes.subarray(0, this.#length);
-    this.#bytes = Buffer.allocUnsafeSlow(ROOM);
+    this.#bytes = newPlace();
     this.#length = 0;
     return taken;
   }

@@ -7,6 +7,8 @@ export interface JobStart {
   job: ExportJob;
   /** Names the thread's unfinished file, so that it can be removed when the thread had to be ended by force. */
   owner: string;
+  /** Counts the exports that run in this process. */
+  running: Int32Array<SharedArrayBuffer>;
 }
 
 /** What the job tells its thread. */

@@ -2,6 +2,7 @@
 import { constants, setPriority } from "node:os";
 import { parentPort, workerData } from "node:worker_threads";
 import { openObjects } from "../../lib/objects/open.ts";
+import { shareWriters } from "../../lib/tabular/deflate.ts";
 import type { FromThread, JobStart, ToThread } from "./job-messages.ts";
 import { sendError } from "./job-messages.ts";
 import { exportTable } from "./pipeline.ts";
@@ -9,7 +10,8 @@ import { exportTable } from "./pipeline.ts";
 const port = parentPort!;
 // The node's own work goes before. On Linux this is the thread's priority, elsewhere it would be the whole process's.
 if (process.platform === "linux") setPriority(constants.priority.PRIORITY_BELOW_NORMAL);
-const { job, owner } = workerData as JobStart;
+const { job, owner, running } = workerData as JobStart;
+shareWriters(running);
 const controller = new AbortController();
 
 port.on("message", (message: ToThread) => {

@@ -12,6 +12,9 @@ const GRACE_MS = 700;
 /** Three times what V8 calls a semi-space: less makes the collector run more, more only takes memory. */
 const YOUNG_GENERATION_MB = 24;
 
+/** How many there are now: their threads share what the process has only once. */
+const running = new Int32Array(new SharedArrayBuffer(4));
+
 export interface ExportJobOptions {
   signal: AbortSignal;
   /** Called at most four times a second, and once more at the end. */
@@ -27,9 +30,10 @@ export async function runExportJob(job: ExportJob, { signal, onProgress }: Expor
   const owner = `export-${randomUUID()}`;
   const worker = new Worker(new URL("./job-thread.ts", import.meta.url), {
     name: "export",
-    workerData: { job, owner } satisfies JobStart,
+    workerData: { job, owner, running } satisfies JobStart,
     resourceLimits: { maxOldGenerationSizeMb: job.limits.heapMb, maxYoungGenerationSizeMb: YOUNG_GENERATION_MB },
   });
+  Atomics.add(running, 0, 1);
   let timer: NodeJS.Timeout | undefined;
   const abort = () => {
     worker.postMessage({ kind: "abort" } satisfies ToThread);
@@ -48,6 +52,7 @@ export async function runExportJob(job: ExportJob, { signal, onProgress }: Expor
     signal.throwIfAborted();
     throw end.kind === "failed" ? receiveError(end.error) : end.error;
   } finally {
+    Atomics.sub(running, 0, 1);
     clearTimeout(timer);
     signal.removeEventListener("abort", abort);
   }

@@ -5,7 +5,7 @@ import { promisify } from "node:util";
 import { inflateRawSync } from "node:zlib";
 import { describe, expect, test } from "@jest/globals";
 import fc from "fast-check";
-import { deflateInParallel, storeInBlocks } from "../../../../lib/tabular/deflate.ts";
+import { deflateInParallel, shareWriters, storeInBlocks } from "../../../../lib/tabular/deflate.ts";
 import type { EntryRecord } from "../../../../lib/tabular/zip-records.ts";
 import { STORED, centralDirectory, localHeader } from "../../../../lib/tabular/zip-records.ts";
 import type { ZipEntry } from "../../../../lib/tabular/zip.ts";
@@ -116,6 +116,26 @@ describe("deflate", () => {
       }),
       { numRuns: 20 },
     );
+  });
+
+  test("deflates to the same stream whatever part of the pool a writer has, also as that changes", async () => {
+    const writers = new Int32Array(new SharedArrayBuffer(4));
+    shareWriters(writers);
+    const counts = fc.infiniteStream(fc.integer({ min: 0, max: 5 }));
+    await fc.assert(
+      fc.asyncProperty(content, counts, async (chunks, others) => {
+        async function* changing() {
+          for (const chunk of chunks) {
+            Atomics.store(writers, 0, others.next().value!);
+            yield chunk;
+          }
+        }
+        const deflated = await collect(deflateInParallel(changing(), 1));
+        expect(inflateRawSync(deflated).equals(Buffer.concat(chunks))).toBe(true);
+      }),
+      { numRuns: 20 },
+    );
+    Atomics.store(writers, 0, 1);
   });
 
   test("in stored blocks gives one stream that inflates to the content", async () => {
