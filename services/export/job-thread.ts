@@ -9,7 +9,7 @@ import { exportTable } from "./pipeline.ts";
 
 const port = parentPort!;
 // The node's own work goes before. On Linux this is the thread's priority, elsewhere it would be the whole process's.
-if (process.platform === "linux") setPriority(constants.priority.PRIORITY_BELOW_NORMAL);
+if (process.platform === "linux") setPriority(constants.priority.PRIORITY_LOW);
 const { job, owner, running } = workerData as JobStart;
 shareWriters(running);
 const controller = new AbortController();
