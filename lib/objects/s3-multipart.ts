@@ -55,11 +55,9 @@ export class S3Multipart implements Multipart {
 
   async abort({ key, upload }: PartsUpload): Promise<void> {
     await this.#bucket.ask((client, Bucket) =>
-      client
-        .send(new AbortMultipartUploadCommand({ Bucket, Key: key, UploadId: upload }))
-        .catch((error: Error) => {
-          if (error.name !== "NoSuchUpload") throw error;
-        }),
+      client.send(new AbortMultipartUploadCommand({ Bucket, Key: key, UploadId: upload })).catch((error: Error) => {
+        if (error.name !== "NoSuchUpload") throw error;
+      }),
     );
   }
 }

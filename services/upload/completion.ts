@@ -126,7 +126,9 @@ export class Completion {
     if (missing.length > 0) {
       const named = missing.slice(0, NAMED_PARTS).join(", ");
       const more = missing.length > NAMED_PARTS ? ` and ${missing.length - NAMED_PARTS} more` : "";
-      throw failedPrecondition(`upload ${_id}: of its ${parts.count} parts these are missing or too short: ${named}${more}`);
+      throw failedPrecondition(
+        `upload ${_id}: of its ${parts.count} parts these are missing or too short: ${named}${more}`,
+      );
     }
     await multipart.complete(place, found, signal);
   }

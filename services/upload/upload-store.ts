@@ -83,7 +83,10 @@ export class UploadStore {
     const filters: Filter<Upload>[] = state ? [{ state }] : [];
     if (after) {
       const { id, createTime } = after;
-      filters.push({ createTime: { $lte: createTime } }, { $or: [{ createTime: { $lt: createTime } }, { _id: { $lt: id } }] });
+      filters.push(
+        { createTime: { $lte: createTime } },
+        { $or: [{ createTime: { $lt: createTime } }, { _id: { $lt: id } }] },
+      );
     }
     const options = { sort: NEWEST_FIRST, limit, hint: state ? "state" : "created" };
     return this.#uploads.find(filters.length > 0 ? { $and: filters } : {}, options).toArray();

@@ -104,7 +104,9 @@ const upload: ServiceSchema<object, object, object, This> = {
         if (!parts) throw failedPrecondition(`upload ${id} is not in parts`);
         const now = this.uploads.now().getTime();
         if (state !== "ISSUED" || expireTime.getTime() <= now) {
-          throw failedPrecondition(`upload ${id} takes no more parts: it ${state === "ISSUED" ? "has expired" : "is completed"}`);
+          throw failedPrecondition(
+            `upload ${id} takes no more parts: it ${state === "ISSUED" ? "has expired" : "is completed"}`,
+          );
         }
         const number = readPartNumber(params, parts.count);
         const part = { key: keyOf(id), upload: parts.upload, number, size: sizeOfPart(parts, size, number) };
@@ -277,7 +279,9 @@ const upload: ServiceSchema<object, object, object, This> = {
     /** The upload that an object may still be put for; PERMISSION_DENIED where there is none. */
     async awaiting(this: This, key: string): Promise<Upload> {
       const part = uploadOfPart(key);
-      const one = await (part === undefined ? this.uploads.find(idOfStaged(key) ?? "") : this.uploads.findByParts(part));
+      const one = await (part === undefined
+        ? this.uploads.find(idOfStaged(key) ?? "")
+        : this.uploads.findByParts(part));
       if (!one) throw new LongshoreError("PERMISSION_DENIED", "the upload that the URL is for is not there any more");
       if (one.state !== "ISSUED") throw new LongshoreError("PERMISSION_DENIED", "the URL has been used");
       return one;
