@@ -109,6 +109,7 @@ function checkTogether(config: Config): void {
     S3_ACCESS_KEY_ID: config.s3AccessKeyId,
     S3_SECRET_ACCESS_KEY: config.s3SecretAccessKey,
   });
+  if (config.s3PublicEndpoint && !config.s3Endpoint) throw failedPrecondition("S3_PUBLIC_ENDPOINT needs S3_ENDPOINT");
   demandTogether("GRPC_TLS_CERT", config.grpcTlsCert, { GRPC_TLS_KEY: config.grpcTlsKey });
   if (config.grpcTlsCa && !config.grpcTlsCert)
     throw failedPrecondition("GRPC_TLS_CA needs GRPC_TLS_CERT and GRPC_TLS_KEY");

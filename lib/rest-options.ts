@@ -11,7 +11,10 @@ export interface RestOptions {
   body?: "json" | "bytes" | "object";
   /** Bytes of the body at most; 4 MiB by default. */
   limit?: number;
-  /** With `object`: full name of an action that is asked before the body is read, and refuses by throwing. */
+  /**
+   * With `object`: full name of an action that is asked before the body is read, and refuses by throwing. It may answer
+   * `BodyTerms`.
+   */
   check?: string;
   /** Headers that the action needs, in lower case: it finds those that are there in `ctx.meta.headers`. */
   headers?: string[];
@@ -20,6 +23,22 @@ export interface RestOptions {
    * `events`: it is pulled for pages of server-sent events, as for a server stream of gRPC.
    */
   response?: "json" | "object" | "events";
+}
+
+/** What a `check` says of the body that may come. */
+export interface BodyTerms {
+  /** Bytes at most, in the place of the path's `limit`. */
+  limit?: number;
+}
+
+/** What an action learns of a body that was stored; from then on the object is the action's. */
+export interface StoredBody {
+  key: string;
+  size: number;
+  sha256: string;
+  contentType: string;
+  /** `gzip` where the body came compressed; it is stored as it was before. */
+  contentEncoding?: string;
 }
 
 /** For the `rest` of an action, where a path alone does not say enough: moleculer-web's type knows nothing of the rest. */

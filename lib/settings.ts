@@ -131,6 +131,12 @@ export const SETTINGS = {
     schema: httpUrl,
     meaning: "Objects go to this S3; unset: to a directory under DATA_DIR.",
   },
+  s3PublicEndpoint: {
+    variable: "S3_PUBLIC_ENDPOINT",
+    default: undefined,
+    schema: httpUrl,
+    meaning: "How clients reach S3, in the URLs that are presigned for them; unset: S3_ENDPOINT.",
+  },
   s3Bucket: {
     variable: "S3_BUCKET",
     default: undefined,
@@ -182,6 +188,24 @@ export const SETTINGS = {
     default: "7",
     schema: integer(1, 3650),
     meaning: "How long a finished export's file is kept, in days.",
+  },
+  uploadTtl: {
+    variable: "UPLOAD_TTL",
+    default: "600",
+    schema: seconds(1, 7 * DAY),
+    meaning: "How long the URL of an upload is good, in seconds.",
+  },
+  uploadMaxBytes: {
+    variable: "UPLOAD_MAX_MB",
+    default: "5120",
+    schema: megabytes(1, 5 * 1024 ** 2),
+    meaning: "How large an upload may be, in MiB. S3 takes up to 5120 by one PUT, more in parts.",
+  },
+  uploadRetentionDays: {
+    variable: "UPLOAD_RETENTION_DAYS",
+    default: "7",
+    schema: integer(1, 3650),
+    meaning: "How long an upload is kept that no service has claimed, in days.",
   },
   taskRetentionDays: {
     variable: "TASK_RETENTION_DAYS",

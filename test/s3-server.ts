@@ -1,11 +1,12 @@
 import { once } from "node:events";
-import { readdir, rm, stat } from "node:fs/promises";
+import { readFile, readdir, rm, stat } from "node:fs/promises";
 import type { IncomingMessage, RequestListener, ServerResponse } from "node:http";
 import { createServer } from "node:http";
 import { createRequire } from "node:module";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import type { ObjectsPlace } from "../lib/objects/open.ts";
+import { isPresignedRight } from "./s3-signature.ts";
 import { withTempDir } from "./temp-dir.ts";
 import { waitFor } from "./wait-for.ts";
 
@@ -47,8 +48,10 @@ export async function withS3<T>(body: (server: S3Server) => Promise<T>): Promise
     const http = createServer((req, res) => void answer(req, res));
     async function answer(req: IncomingMessage, res: ServerResponse): Promise<void> {
       if (await server.intercept(req, res)) return;
+      if (!isPresignedRight(req, ACCOUNT)) return refuse(res, 403, "SignatureDoesNotMatch");
       const upload = new URL(req.url!, "http://s3").searchParams.get("uploadId");
       if (req.method === "DELETE" && upload) await abort(join(uploads, upload), res);
+      else if (req.method === "GET" && upload) await listParts(join(uploads, upload), res);
       else handle(req, res);
     }
     await once(http.listen(0, "127.0.0.1"), "listening");
@@ -86,12 +89,30 @@ function answerWhenWritten({ store }: S3rver): void {
   };
 }
 
+/** s3rver does not know ListParts. */
+async function listParts(upload: string, res: ServerResponse): Promise<void> {
+  const names = await readdir(upload).catch(() => undefined);
+  if (!names) return refuse(res, 404, "NoSuchUpload");
+  const parts = names.filter((name) => /^\d+$/.test(name)).sort((one, other) => Number(one) - Number(other));
+  const listed = parts.map(async (number) => {
+    const { size } = await stat(join(upload, number));
+    const etag = await readFile(join(upload, `${number}.md5`), "utf8");
+    return `<Part><PartNumber>${number}</PartNumber><Size>${size}</Size><ETag>${etag}</ETag></Part>`;
+  });
+  res.writeHead(200, { "Content-Type": "application/xml" });
+  res.end(`<ListPartsResult>${(await Promise.all(listed)).join("")}</ListPartsResult>`);
+}
+
 /** s3rver does not know AbortMultipartUpload. */
 async function abort(upload: string, res: ServerResponse): Promise<void> {
   if (await stat(upload).catch(() => undefined)) {
     await rm(upload, { recursive: true });
     res.writeHead(204).end();
   } else {
-    res.writeHead(404, { "Content-Type": "application/xml" }).end("<Error><Code>NoSuchUpload</Code></Error>");
+    refuse(res, 404, "NoSuchUpload");
   }
+}
+
+function refuse(res: ServerResponse, status: number, code: string): void {
+  res.writeHead(status, { "Content-Type": "application/xml" }).end(`<Error><Code>${code}</Code></Error>`);
 }

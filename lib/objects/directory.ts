@@ -108,6 +108,15 @@ class DirectoryStore implements ObjectStore {
     }
   }
 
+  async move(from: string, to: string): Promise<void> {
+    try {
+      await this.#moveInPlace(this.#path(from), this.#path(to));
+    } catch (error) {
+      if (isMissing(error)) throw notFound(`there is no object ${from}`);
+      throw this.#explain(error, to);
+    }
+  }
+
   async *list(prefix: string): AsyncIterable<ObjectInfo> {
     // Only where such keys can be.
     const root = join(this.#root, dirname(`${prefix}-`));

@@ -44,6 +44,8 @@ export interface ObjectStore {
   head(key: string): Promise<ObjectInfo | undefined>;
   /** Removes an object; true if there was one. */
   delete(key: string): Promise<boolean>;
+  /** Gives an object another key, in the place of one that has it; NOT_FOUND where there is none. */
+  move(from: string, to: string): Promise<void>;
   /** Every object whose key begins with `prefix`, in no promised order. */
   list(prefix: string): AsyncIterable<ObjectInfo>;
   /** Room left for objects, in bytes; Infinity where the store does not say. */

@@ -8,6 +8,7 @@ export function objectsPlace(config: Config): ObjectsPlace {
   return {
     kind: "s3",
     endpoint: config.s3Endpoint,
+    publicEndpoint: config.s3PublicEndpoint,
     region: config.s3Region ?? "us-east-1",
     // The configuration is refused where one of these is missing.
     bucket: config.s3Bucket!,

@@ -5,6 +5,8 @@ import { maskUrls } from "../secrets.ts";
 /** A bucket, how to reach it and who asks. */
 export interface S3Place {
   endpoint: string;
+  /** How clients reach it, where that is another way. */
+  publicEndpoint?: string;
   region: string;
   bucket: string;
   accessKeyId: string;

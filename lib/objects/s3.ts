@@ -1,5 +1,6 @@
 import type { Readable } from "node:stream";
 import {
+  CopyObjectCommand,
   DeleteObjectCommand,
   GetObjectCommand,
   HeadBucketCommand,
@@ -98,6 +99,18 @@ class S3Store implements ObjectStore {
     if (!(await this.head(key))) return false;
     await this.#bucket.ask((client, Bucket) => client.send(new DeleteObjectCommand({ Bucket, Key: key })));
     return true;
+  }
+
+  async move(from: string, to: string): Promise<void> {
+    checkKey(to);
+    const info = await this.head(from);
+    if (!info) throw notFound(`there is no object ${from}`);
+    await this.#bucket.ask((client, Bucket) =>
+      client.send(
+        new CopyObjectCommand({ Bucket, Key: to, CopySource: `${Bucket}/${from}`, CopySourceIfMatch: info.etag }),
+      ),
+    );
+    await this.#bucket.ask((client, Bucket) => client.send(new DeleteObjectCommand({ Bucket, Key: from })));
   }
 
   async *list(prefix: string): AsyncIterable<ObjectInfo> {

@@ -1,9 +1,10 @@
 /** The gateway's HTTP server: what it does for every request, whatever its route. */
-import type { IncomingMessage, RequestListener, Server, ServerOptions } from "node:http";
+import type { IncomingMessage, RequestListener, Server, ServerOptions, ServerResponse } from "node:http";
 import { createServer } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import type { Config } from "../../lib/config.ts";
 import { LongshoreError, failedPrecondition } from "../../lib/errors.ts";
+import { refuseMalformed } from "./malformed-request.ts";
 
 /** Nothing of a client can hold a connection without sending or reading. */
 const SERVER_OPTIONS: ServerOptions = {
@@ -16,20 +17,28 @@ const SERVER_OPTIONS: ServerOptions = {
 
 export class HttpServer {
   readonly #server: Server;
-  /** Requests under way by connection. Node's own count knows no connection that has not sent a request yet. */
-  readonly #connections = new Map<Socket, number>();
+  /** Answers that are due by connection. Node's own count knows no connection that has not sent a request yet. */
+  readonly #connections = new Map<Socket, Set<ServerResponse>>();
   #closing = false;
 
   constructor(listener: RequestListener) {
     this.#server = createServer(SERVER_OPTIONS, (req, res) => {
       res.setHeader("X-Content-Type-Options", "nosniff");
-      this.#count(req.socket, 1);
-      res.once("close", () => this.#count(req.socket, -1));
+      this.#connections.get(req.socket)?.add(res);
+      res.once("close", () => this.#answered(req.socket, res));
       listener(req, res);
     });
     this.#server.on("connection", (socket: Socket) => {
-      this.#connections.set(socket, 0);
+      this.#connections.set(socket, new Set());
       socket.once("close", () => this.#connections.delete(socket));
+    });
+    this.#server.on("clientError", (error: NodeJS.ErrnoException, socket: Socket) => {
+      const answers = [...(this.#connections.get(socket) ?? [])];
+      refuseMalformed(
+        error,
+        socket,
+        answers.some((res) => res.headersSent),
+      );
     });
   }
 
@@ -50,16 +59,15 @@ export class HttpServer {
     this.#closing = true;
     const force = setTimeout(() => this.#server.closeAllConnections(), timeout);
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
-    for (const [socket, requests] of this.#connections) if (requests === 0) socket.destroy();
+    for (const [socket, answers] of this.#connections) if (answers.size === 0) socket.destroy();
     await closed;
     clearTimeout(force);
   }
 
-  #count(socket: Socket, change: number): void {
-    const requests = (this.#connections.get(socket) ?? 0) + change;
-    if (socket.destroyed) return;
-    this.#connections.set(socket, requests);
-    if (this.#closing && requests === 0) socket.destroySoon();
+  #answered(socket: Socket, res: ServerResponse): void {
+    const answers = this.#connections.get(socket);
+    answers?.delete(res);
+    if (this.#closing && answers?.size === 0) socket.destroySoon();
   }
 }
 

@@ -5,17 +5,8 @@ import { Readable } from "node:stream";
 import { createGunzip } from "node:zlib";
 import { LongshoreError, invalidArgument } from "../../lib/errors.ts";
 import type { ObjectStore } from "../../lib/objects/object-store.ts";
+import type { StoredBody } from "../../lib/rest-options.ts";
 import { bodyTooLarge } from "./rest-errors.ts";
-
-/** What an action learns of a body that was stored; from then on the object is the action's. */
-export interface StoredBody {
-  key: string;
-  size: number;
-  sha256: string;
-  contentType: string;
-  /** `gzip` where the body came compressed; it is stored as it was before. */
-  contentEncoding?: string;
-}
 
 /** An upload that sends nothing for so long is given up. */
 const IDLE_TIMEOUT = 60_000;

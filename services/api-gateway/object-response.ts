@@ -2,6 +2,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { pipeline } from "node:stream/promises";
 import { LongshoreError, notFound, unavailable } from "../../lib/errors.ts";
+import { contentDisposition } from "../../lib/objects/content-disposition.ts";
 import type { ObjectInfo, ObjectStore } from "../../lib/objects/object-store.ts";
 import { decideRange } from "../../lib/objects/range.ts";
 
@@ -72,12 +73,4 @@ function rangeHeader({ headers }: IncomingMessage, etag: string, lastModified: s
 function matchesAny(header: string | undefined, etag: string): boolean {
   if (header === undefined) return false;
   return header.split(",").some((one) => [etag, "*"].includes(one.trim().replace(/^W\//, "")));
-}
-
-/** RFC 6266: a name in ASCII for old clients, and the name itself. */
-export function contentDisposition(fileName: string): string {
-  const name = fileName.toWellFormed();
-  const ascii = name.replace(/[^\x20-\x7e]|["\\%/]/g, "_");
-  const encoded = encodeURIComponent(name).replace(/['()*]/g, (char) => `%${char.charCodeAt(0).toString(16)}`);
-  return `attachment; filename="${ascii}"; filename*=UTF-8''${encoded}`;
 }

@@ -3,10 +3,9 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { GatewayResponse, IncomingRequest } from "moleculer-web";
 import { LongshoreError } from "../../lib/errors.ts";
 import type { ObjectStore } from "../../lib/objects/object-store.ts";
-import type { RestOptions } from "../../lib/rest-options.ts";
+import type { BodyTerms, RestOptions, StoredBody } from "../../lib/rest-options.ts";
 import { sendEvents } from "./event-response.ts";
 import { readBody, readJsonBody } from "./json-body.ts";
-import type { StoredBody } from "./object-body.ts";
 import { storeBody } from "./object-body.ts";
 import type { ServedObject } from "./object-response.ts";
 import { sendObject } from "./object-response.ts";
@@ -56,7 +55,10 @@ async function answer(
 ): Promise<void> {
   const { query, params: path } = (req as RoutedRequest).$params;
   const headers = pick(req, options.headers);
-  if (options.check) await req.$ctx.call(options.check, { ...query, ...path }, { signal, meta: { headers } });
+  const terms: BodyTerms | undefined = options.check
+    ? await req.$ctx.call(options.check, { ...query, ...path }, { signal, meta: { headers } })
+    : undefined;
+  const limit = terms?.limit ?? options.limit ?? DEFAULT_LIMIT;
 
   if (options.response === "events") {
     const ended = AbortSignal.any([signal, scope.draining]);
@@ -67,12 +69,12 @@ async function answer(
 
   const result =
     options.body === "object"
-      ? await callWithObject(await scope.objects(), req, options.limit ?? DEFAULT_LIMIT, signal, (object) =>
+      ? await callWithObject(await scope.objects(), req, limit, signal, (object) =>
           req.$ctx.call(action, { ...query, object, ...path }, { signal, meta: { headers } }),
         )
       : await req.$ctx.call(
           action,
-          { ...query, ...(await readParams(req, options)), ...path },
+          { ...query, ...(await readParams(req, options, limit)), ...path },
           { signal, meta: { headers } },
         );
   if (options.response === "object") {
@@ -82,7 +84,7 @@ async function answer(
 }
 
 /** The parameters that a body brings. */
-async function readParams(req: IncomingMessage, { body, limit = DEFAULT_LIMIT }: RestOptions): Promise<object> {
+async function readParams(req: IncomingMessage, { body }: RestOptions, limit: number): Promise<object> {
   if (req.method === "GET" || req.method === "HEAD") return {};
   if (body !== "bytes") return readJsonBody(req, limit);
   return { body: await readBody(req, limit), contentType: req.headers["content-type"] ?? "" };

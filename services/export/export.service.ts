@@ -10,6 +10,7 @@ import type { ObjectStore } from "../../lib/objects/object-store.ts";
 import { openObjects } from "../../lib/objects/open.ts";
 import { objectsPlace } from "../../lib/objects/place.ts";
 import { signPath, verifyPath } from "../../lib/objects/signed-url.ts";
+import { baseUrl } from "../../lib/public-url.ts";
 import { rest } from "../../lib/rest-options.ts";
 import { signingKey } from "../../lib/signing-key.ts";
 import type { OutboundPolicy } from "../../lib/sources/outbound.ts";
@@ -274,7 +275,7 @@ const exportService: ServiceSchema<object, object, object, This> = {
       if (keptUntil <= Date.now()) return { url: "" };
       const expires = new Date(Math.min(keptUntil, Date.now() + downloadTtl));
       const name = result.file.slice("exports/".length);
-      return { url: baseUrl(this) + signPath(downPath(name), expires, this.signingKey), expires };
+      return { url: baseUrl(this.broker) + signPath(downPath(name), expires, this.signingKey), expires };
     },
 
     /** Removes what is no longer kept: files, and bodies whose request came to nothing. */
@@ -412,14 +413,6 @@ function missing(ctx: Context, parameter: string): object {
 
 function downPath(name: string): string {
   return `/v1/down/${name}`;
-}
-
-/** PUBLIC_URL, or where this node's own gateway listens. */
-function baseUrl(service: Service): string {
-  const { publicUrl, host, httpPort } = configOf(service.broker);
-  if (publicUrl) return publicUrl.replace(/\/+$/, "");
-  const gateway = service.broker.getLocalService("api-gateway") as { addresses?: { http: string } } | undefined;
-  return gateway?.addresses?.http ?? `http://${host.includes(":") ? `[${host}]` : host}:${httpPort}`;
 }
 
 function readCount(field: string, value: string): number {

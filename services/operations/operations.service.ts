@@ -4,6 +4,7 @@
  */
 import type { Context, Service, ServiceSchema } from "moleculer";
 import { invalidArgument } from "../../lib/errors.ts";
+import { readPageSize } from "../../lib/page-size.ts";
 import { readPageToken, writePageToken } from "../../lib/page-token.ts";
 import { rest } from "../../lib/rest-options.ts";
 import { callScopeOf } from "../../middlewares/cancellation.ts";
@@ -12,7 +13,7 @@ import { readFilter } from "./filter.ts";
 import { Kinds } from "./kinds.ts";
 import type { Operation, OperationTask } from "./operation.ts";
 import { hashOf, isDone, nameOf, versionOf } from "./operation.ts";
-import { readDuration, readPageSize, readParent } from "./request.ts";
+import { readDuration, readParent } from "./request.ts";
 import { Tasks } from "./tasks.ts";
 import { Waits } from "./waits.ts";
 import { Watched } from "./watched.ts";

@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { readFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
@@ -51,6 +51,17 @@ test("the README's filters find that export and that task as operations", async 
     const kindOf = (page: string | undefined) =>
       (JSON.parse(page ?? "") as { operations: { metadata: { kind: string } }[] }).operations[0]?.metadata.kind;
     expect([kindOf(exports), kindOf(tasks)]).toEqual(["export.http", "queues.task"]);
+  });
+});
+
+test("the README's upload is completed", async () => {
+  const script = await commands("Uploads");
+  await withTempDir(async (directory) => {
+    await writeFile(join(directory, "README.md"), "# Longshore");
+    const [put, listed] = (await run(script, directory)).trim().split(/(?<=\})(?=\{"uploads")/);
+    const upload = { name: "README.md", state: "COMPLETED", size: "11" };
+    expect(JSON.parse(put ?? "")).toMatchObject(upload);
+    expect(JSON.parse(listed ?? "")).toMatchObject({ uploads: [upload] });
   });
 });
 

@@ -78,6 +78,10 @@ test.each([
   ["EXPORT_ALLOW_HOSTS", "a.example, ,b"],
   ["EXPORT_DENY_HOSTS", "10.0.0.0/33"],
   ["EXPORT_DENY_HOSTS", "a.*.example"],
+  ["UPLOAD_TTL", "0"],
+  ["UPLOAD_MAX_MB", "5GB"],
+  ["UPLOAD_RETENTION_DAYS", "0"],
+  ["S3_PUBLIC_ENDPOINT", "localhost:9000"],
   ["REQUEST_TIMEOUT", "0"],
   ["STOP_TIMEOUT", "forever"],
   ["LOG_LEVEL", "verbose"],
@@ -133,6 +137,7 @@ test("settings that need each other are demanded together", () => {
   expect(problem({ NATS_URL: "nats://a" })).toMatch(/^MONGODB_URI/);
   expect(problem({ S3_ENDPOINT: "http://s3" })).toMatch(/^S3_BUCKET must be set/);
   expect(problem({ S3_BUCKET: "b" })).toMatch(/^S3_BUCKET is set, but S3_ENDPOINT is not/);
+  expect(problem({ S3_PUBLIC_ENDPOINT: "http://s3" })).toBe("S3_PUBLIC_ENDPOINT needs S3_ENDPOINT");
   expect(problem({ GRPC_TLS_CERT: "a.pem" })).toMatch(/^GRPC_TLS_KEY/);
   expect(problem({ GRPC_TLS_CA: "a.pem" })).toMatch(/^GRPC_TLS_CA/);
 });

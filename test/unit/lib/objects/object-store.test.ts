@@ -144,6 +144,18 @@ describe.each(stores)("objects in $name", ({ withStore }) => {
       for await (const info of store.list("exports/")) expect(info).toEqual(await store.head(info.key));
     }));
 
+  test("are moved to another key, in the place of what was there", () =>
+    withStore(async (store) => {
+      await store.put("incoming/a", chunks("new"));
+      await store.put("uploads/a", chunks("old"));
+      await store.move("incoming/a", "uploads/a");
+      expect(await read(store, "uploads/a")).toBe("new");
+      expect(await keysOf(store, "")).toEqual(["uploads/a"]);
+      await expect(store.move("incoming/a", "uploads/b")).rejects.toMatchObject({ type: "NOT_FOUND" });
+      await expect(store.move("uploads/a", "../a")).rejects.toMatchObject({ type: "INVALID_ARGUMENT" });
+      expect(await read(store, "uploads/a")).toBe("new");
+    }));
+
   test("have room left", () =>
     withStore(async (store) => {
       expect(await store.freeBytes()).toBeGreaterThan(0);

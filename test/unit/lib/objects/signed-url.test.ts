@@ -24,3 +24,17 @@ test("another path, expiry, secret or signature is forged", () => {
   expect(verifyPath("/v1/down/a.zip", { ...query, signature: "" }, SECRET, BEFORE)).toBe("forged");
   expect(verifyPath("/v1/down/a.zip", {}, SECRET, BEFORE)).toBe("forged");
 });
+
+test("what a URL says beside its path is signed with it, in whatever order it comes", () => {
+  const claims = { method: "PUT", size: "5" };
+  const signed = signPath("/v1/objects/a", EXPIRES, SECRET, claims);
+  expect(signed).toMatch(/^\/v1\/objects\/a\?method=PUT&size=5&expires=\d+&signature=[\w-]{43}$/);
+  const query = queryOf(signed);
+  const verify = (path: string, given: Record<string, string>) => verifyPath(path, query, SECRET, BEFORE, given);
+  expect(verify("/v1/objects/a", { size: "5", method: "PUT" })).toBe("valid");
+  expect(verify("/v1/objects/a", { method: "PUT" })).toBe("forged");
+  expect(verify("/v1/objects/a", { method: "PUT", size: "6" })).toBe("forged");
+  expect(verify("/v1/objects/a", {})).toBe("forged");
+  const smuggled = { ...query, expires: `${query.expires}?method=PUT&size=5` };
+  expect(verifyPath("/v1/objects/a", smuggled, SECRET, BEFORE)).toBe("expired");
+});
