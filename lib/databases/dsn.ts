@@ -83,7 +83,9 @@ export function parseDsn(text: string): DataSource {
   const { userinfo, hosts = "", path = "", query = "" } = parts;
   const common = { ...readUser(userinfo), ...(path === "" ? {} : { database: decode(path, "database") }) };
   const parameters = readQuery(query);
-  return isSql ? sqlServer(scheme as keyof typeof SQL_SCHEMES, common, hosts, parameters) : mongo(common, hosts, parameters);
+  return isSql
+    ? sqlServer(scheme as keyof typeof SQL_SCHEMES, common, hosts, parameters)
+    : mongo(common, hosts, parameters);
 }
 
 interface Common {
@@ -163,7 +165,8 @@ function readHosts(text: string, defaultPort: number): Host[] {
     const host = match?.[1] ?? match?.[2];
     const port = Number(match?.[3] ?? defaultPort);
     // The entry is not shown: where an `@` was left out it is a password.
-    if (host === undefined || port < 1 || port > 65_535) throw wrong("the host is not like name, name:port or [IPv6]:port");
+    if (host === undefined || port < 1 || port > 65_535)
+      throw wrong("the host is not like name, name:port or [IPv6]:port");
     return { host, port };
   });
 }

@@ -99,7 +99,9 @@ export class Link {
       quietLooks = this.#transport.bytesRead === received ? quietLooks + 1 : 0;
       received = this.#transport.bytesRead;
       if (quietLooks >= LOOKS)
-        this.cut(unavailable(`${this.#name} has sent nothing for ${this.#idleTimeoutMs / 1_000} s: the connection is lost`));
+        this.cut(
+          unavailable(`${this.#name} has sent nothing for ${this.#idleTimeoutMs / 1_000} s: the connection is lost`),
+        );
     };
     return setInterval(look, this.#idleTimeoutMs / LOOKS);
   }

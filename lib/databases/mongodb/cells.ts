@@ -8,14 +8,8 @@ const JSON_NUMBER = /^-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?$/;
 
 /** A value of a document as a cell: ids and bytes in hex, numbers in their digits, a nested value as relaxed EJSON. */
 export function cellOf(value: unknown): Cell {
-  switch (typeof value) {
-    case "bigint":
-      return shortest(value);
-    case "object":
-      return value === null ? null : objectCell(value);
-    default:
-      return value as Cell;
-  }
+  if (typeof value === "bigint") return shortest(value);
+  return typeof value === "object" && value !== null ? objectCell(value) : (value as Cell);
 }
 
 function objectCell(value: object): Cell {

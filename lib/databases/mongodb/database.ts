@@ -63,7 +63,8 @@ class MongodbDatabase implements Database {
   async createStatement(table: string): Promise<string> {
     const { database, session } = this.#session;
     const { type, options } = await this.#describe(table);
-    const indexes = type === "view" ? [] : await this.#ask(() => database.collection(table).listIndexes({ session }).toArray());
+    const indexes =
+      type === "view" ? [] : await this.#ask(() => database.collection(table).listIndexes({ session }).toArray());
     return BSON.EJSON.stringify({ create: table, ...options, indexes }, undefined, 2, { relaxed: true });
   }
 
@@ -74,7 +75,9 @@ class MongodbDatabase implements Database {
     if (!("statement" in selection) && selection.filter === undefined)
       return this.#ask(() => database.collection(collection).estimatedDocumentCount({ maxTimeMS }));
     const stages = [...pipeline, NOTHING_WRITES, { $limit: COUNT_LIMIT }, { $count: "rows" }];
-    const found = await this.#ask(() => database.collection(collection).aggregate(stages, { session, maxTimeMS }).toArray());
+    const found = await this.#ask(() =>
+      database.collection(collection).aggregate(stages, { session, maxTimeMS }).toArray(),
+    );
     return Number((found[0] as { rows?: number } | undefined)?.rows ?? 0);
   }
 
@@ -83,7 +86,8 @@ class MongodbDatabase implements Database {
     const { database, session, link } = this.#session;
     const maxTimeMS = this.#options.statementTimeoutMs;
     const stages = [...pipeline, NOTHING_WRITES];
-    const names = columns ?? (await keysOf(this.#session, { collection, pipeline: stages }, maxTimeMS)).map(({ name }) => name);
+    const names =
+      columns ?? (await keysOf(this.#session, { collection, pipeline: stages }, maxTimeMS)).map(({ name }) => name);
     const cursor = database.collection(collection).aggregate(stages, { session, maxTimeMS, batchSize: ROWS_PER_BATCH });
     // It answers the first batch, or what is wrong with the statement.
     await this.#ask(() => cursor.hasNext());
@@ -125,7 +129,8 @@ class MongodbDatabase implements Database {
   /** Ends on the servers what the session runs; a closed connection alone would not. */
   async #kill(): Promise<void> {
     const { client, database, session } = this.#session;
-    const killing = session.id === undefined ? Promise.resolve() : database.admin().command({ killSessions: [session.id] });
+    const killing =
+      session.id === undefined ? Promise.resolve() : database.admin().command({ killSessions: [session.id] });
     const timer = setTimeout(() => void client.close(), this.#options.connectTimeoutMs);
     await killing.catch(() => undefined);
     clearTimeout(timer);
@@ -144,7 +149,10 @@ function rowOf(document: Document, names: readonly string[]): Row {
   if (found < Object.keys(document).length) {
     const key = Object.keys(document).find((each) => !names.includes(each) || document[each] === undefined);
     if (key !== undefined && document[key] !== undefined)
-      throw new LongshoreError("ABORTED", `the documents were changed while they were read: ${JSON.stringify(key)} is a new key`);
+      throw new LongshoreError(
+        "ABORTED",
+        `the documents were changed while they were read: ${JSON.stringify(key)} is a new key`,
+      );
   }
   return row;
 }

@@ -39,7 +39,8 @@ export async function keysOf(
   const found = await ask(session, () =>
     session.database.collection(collection).aggregate(stages, { session: session.session, maxTimeMS }).toArray(),
   );
-  if (found.length > MAX_KEYS) throw failedPrecondition(`the documents of ${collection} have more than ${MAX_KEYS} keys`);
+  if (found.length > MAX_KEYS)
+    throw failedPrecondition(`the documents of ${collection} have more than ${MAX_KEYS} keys`);
   return found.map(({ _id, types, documents }) => ({
     name: _id as string,
     types: (types as string[]).toSorted(),

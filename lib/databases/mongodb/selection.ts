@@ -31,9 +31,12 @@ export function aggregationOf(selection: Selection): Aggregation {
 function fromStatement(text: string): Aggregation {
   const { aggregate, pipeline, ...others } = parseDocument(text, "statement");
   const [unknown] = Object.keys(others);
-  if (unknown !== undefined) throw invalidArgument("statement", `has a field ${JSON.stringify(unknown)} beside aggregate and pipeline`);
-  if (typeof aggregate !== "string" || aggregate === "") throw invalidArgument("statement", "aggregate must be the name of a collection");
-  if (!Array.isArray(pipeline) || !pipeline.every(isDocument)) throw invalidArgument("statement", "pipeline must be an array of stages");
+  if (unknown !== undefined)
+    throw invalidArgument("statement", `has a field ${JSON.stringify(unknown)} beside aggregate and pipeline`);
+  if (typeof aggregate !== "string" || aggregate === "")
+    throw invalidArgument("statement", "aggregate must be the name of a collection");
+  if (!Array.isArray(pipeline) || !pipeline.every(isDocument))
+    throw invalidArgument("statement", "pipeline must be an array of stages");
   const stages = pipeline as Document[];
   const columns = projected(stages.at(-1)?.$project);
   return { collection: aggregate, pipeline: stages, ...(columns ? { columns } : {}) };

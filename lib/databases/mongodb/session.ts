@@ -46,7 +46,11 @@ export async function connect(source: MongoSource, options: DatabaseOptions): Pr
     if (isIP(host) && refuse(host, host)) link.cut(refusal);
   });
   const timer = setTimeout(() => {
-    link.cut(unavailable(`${hostText(source.hosts[0]!)} could not be connected to within ${options.connectTimeoutMs / 1_000} s`));
+    link.cut(
+      unavailable(
+        `${hostText(source.hosts[0]!)} could not be connected to within ${options.connectTimeoutMs / 1_000} s`,
+      ),
+    );
   }, options.connectTimeoutMs);
   try {
     await link.wait(() => client.connect());
@@ -63,7 +67,9 @@ export async function connect(source: MongoSource, options: DatabaseOptions): Pr
 function clientOptions(source: MongoSource, { connectTimeoutMs }: DatabaseOptions): MongoClientOptions {
   const { user, password, authSource, authMechanism, replicaSet, directConnection, tls } = source;
   return {
-    ...(user === undefined ? {} : { auth: { username: user, password: password ?? "" }, authSource: authSource ?? source.database }),
+    ...(user === undefined
+      ? {}
+      : { auth: { username: user, password: password ?? "" }, authSource: authSource ?? source.database }),
     ...(authMechanism === undefined ? {} : { authMechanism }),
     ...(replicaSet === undefined ? {} : { replicaSet }),
     ...(directConnection === undefined ? {} : { directConnection }),

@@ -21,7 +21,9 @@ export async function openMysql(source: MysqlSource, options: DatabaseOptions): 
     const { statementTimeoutMs } = options;
     const seconds = Math.ceil(statementTimeoutMs / 1_000);
     const settings = [
-      dialect === "mariadb" ? `max_statement_time = ${statementTimeoutMs / 1_000}` : `max_execution_time = ${statementTimeoutMs}`,
+      dialect === "mariadb"
+        ? `max_statement_time = ${statementTimeoutMs / 1_000}`
+        : `max_execution_time = ${statementTimeoutMs}`,
       "time_zone = '+00:00'",
       `sql_mode = '${SQL_MODE}'`,
       // The server would end a connection whose rows are read slowly.

@@ -8,7 +8,12 @@ const ANSWERING = new Set(["SIMPLE", "PRIMARY", "UNION"]);
 export async function expectedRows(session: Session, statement: string): Promise<number | undefined> {
   const { rows, fields } = await run(session, `EXPLAIN ${statement}`);
   const place = (name: string) => fields.findIndex((field) => field.name === name);
-  const [id, kind, expected, filtered] = ["id", "select_type", "rows", "filtered"].map(place) as [number, number, number, number];
+  const [id, kind, expected, filtered] = ["id", "select_type", "rows", "filtered"].map(place) as [
+    number,
+    number,
+    number,
+    number,
+  ];
   const parts = new Map<unknown, number>();
   for (const row of rows as unknown[][]) {
     if (!ANSWERING.has(row[kind] as string)) continue;

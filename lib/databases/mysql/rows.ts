@@ -10,12 +10,17 @@ import { explained } from "./session.ts";
 /** https://dev.mysql.com/doc/dev/mysql-server/latest/field__types_8h.html */
 const TYPE = {
   DECIMAL: 0,
+  TINY: 1,
+  SHORT: 2,
+  LONG: 3,
   FLOAT: 4,
   DOUBLE: 5,
   TIMESTAMP: 7,
   LONGLONG: 8,
+  INT24: 9,
   DATE: 10,
   DATETIME: 12,
+  YEAR: 13,
   BIT: 16,
   VECTOR: 242,
   JSON: 245,
@@ -27,11 +32,22 @@ const TYPE = {
 };
 const BINARY_CHARSET = 63;
 
+const NUMBERS = [
+  "DECIMAL",
+  "TINY",
+  "SHORT",
+  "LONG",
+  "FLOAT",
+  "DOUBLE",
+  "LONGLONG",
+  "INT24",
+  "YEAR",
+  "BIT",
+  "NEWDECIMAL",
+] as const;
+
 const COLUMN_TYPES: Readonly<Record<number, Column["type"]>> = {
-  [TYPE.DECIMAL]: "number",
-  [TYPE.NEWDECIMAL]: "number",
-  [TYPE.LONGLONG]: "number",
-  [TYPE.BIT]: "number",
+  ...Object.fromEntries(NUMBERS.map((name) => [TYPE[name], "number"])),
   [TYPE.DATE]: "date",
   [TYPE.DATETIME]: "datetime",
   [TYPE.TIMESTAMP]: "datetime",
@@ -193,7 +209,7 @@ class BatchReader {
  * told here, before it makes the reader of the rows, that it has a text and bytes.
  */
 function finisherOf(field: FieldPacket): Finisher[1] | undefined {
-  switch (field.columnType) {
+  switch (field.columnType ?? TYPE.STRING) {
     case TYPE.FLOAT:
     case TYPE.DOUBLE:
       field.columnType = TYPE.NEWDECIMAL;
@@ -216,4 +232,3 @@ function isBytes({ columnType = 0, characterSet, ...field }: FieldPacket): boole
   if (characterSet !== BINARY_CHARSET || extendedFormat === "json") return false;
   return columnType === 15 || (columnType >= TYPE.TINY_BLOB && columnType <= TYPE.STRING);
 }
-

@@ -53,7 +53,10 @@ export async function connect(
       jsonStrings: true,
       // A server must not ask for files of ours; what an UPDATE leaves as it was is not counted.
       flags: ["-LOCAL_FILES", "-FOUND_ROWS"],
-      ssl: tls === "disable" ? undefined : { rejectUnauthorized: tls !== "require", verifyIdentity: tls === "verify-full" },
+      ssl:
+        tls === "disable"
+          ? undefined
+          : { rejectUnauthorized: tls !== "require", verifyIdentity: tls === "verify-full" },
     });
     connection.once("connect", () => resolve());
     // It must have a listener always; what goes wrong later comes to whoever waits.
@@ -83,10 +86,13 @@ export async function run(
     return await link.wait(
       () =>
         new Promise((resolve, reject) => {
-          connection.query({ sql, values: [...values] }, (error: QueryError | null, rows: unknown, fields: FieldPacket[]) => {
-            if (error) reject(error);
-            else resolve({ rows, fields });
-          });
+          connection.query(
+            { sql, values: [...values] },
+            (error: QueryError | null, rows: unknown, fields: FieldPacket[]) => {
+              if (error) reject(error);
+              else resolve({ rows, fields });
+            },
+          );
         }),
     );
   } catch (error) {
@@ -99,6 +105,7 @@ export function explained(error: unknown): unknown {
   if (error instanceof LongshoreError || !(error instanceof Error)) return error;
   const { errno, sqlMessage, code } = error as Partial<QueryError> & { sqlMessage?: string };
   if (sqlMessage === undefined) return "syscall" in error || code !== undefined ? unavailable(error.message) : error;
-  if (TIMEOUTS.has(errno ?? 0)) return new LongshoreError("DEADLINE_EXCEEDED", `the database took too long: ${sqlMessage}`);
+  if (TIMEOUTS.has(errno ?? 0))
+    return new LongshoreError("DEADLINE_EXCEEDED", `the database took too long: ${sqlMessage}`);
   return refusedByDatabase(sqlMessage);
 }

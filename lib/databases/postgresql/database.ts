@@ -23,7 +23,12 @@ export async function openPostgres(source: PostgresSource, options: DatabaseOpti
       standard_conforming_strings: "on",
       default_transaction_read_only: options.readOnly ? "on" : "off",
     };
-    await ask(session, Object.entries(settings).map(([name, value]) => `SET ${name} = '${value}'`).join("; "));
+    await ask(
+      session,
+      Object.entries(settings)
+        .map(([name, value]) => `SET ${name} = '${value}'`)
+        .join("; "),
+    );
     return new PostgresDatabase(session, source, options);
   } catch (error) {
     session.link.cut(error);

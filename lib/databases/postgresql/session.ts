@@ -90,7 +90,10 @@ export async function cancel(session: Session, source: PostgresSource, options: 
     idleTimeoutMs: options.connectTimeoutMs,
     signal: new AbortController().signal,
   });
-  const connection = new pg.Connection({ stream: socket, ssl: tlsOptions(tls) } as never) as unknown as CancelConnection;
+  const connection = new pg.Connection({
+    stream: socket,
+    ssl: tlsOptions(tls),
+  } as never) as unknown as CancelConnection;
   // The server answers nothing and closes the connection: the link ends.
   connection.on("error", (error) => link.cut(error));
   const request = () => connection.cancel(processID, secretKey);

@@ -53,7 +53,9 @@ class SqliteDatabase implements Database {
   }
 
   async tables(): Promise<string[]> {
-    const found = this.#ask("SELECT name FROM sqlite_schema WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'");
+    const found = this.#ask(
+      "SELECT name FROM sqlite_schema WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'",
+    );
     return found.map(([name]) => name as string).toSorted();
   }
 
@@ -91,7 +93,7 @@ class SqliteDatabase implements Database {
   async writer(writing: Writing): Promise<TableWriter> {
     if (this.#options.readOnly) throw failedPrecondition("the database was opened to be read");
     const { openWriter } = await import("./writer.ts");
-    return openWriter(this.#path, this.#known(writing.table), writing);
+    return openWriter(this.#path, this.#known(writing.table), writing, this.#options);
   }
 
   async close(): Promise<void> {

@@ -16,7 +16,10 @@ describe("the address of a database", () => {
   test.each([
     ["mysql://u:p@db/shop", { dialect: "mysql", host: "db", port: 3306, database: "shop", tls: "disable" }],
     ["mariadb://u:p@db:33/shop", { dialect: "mariadb", host: "db", port: 33 }],
-    ["postgres://u:p@[::1]/shop?sslmode=verify-full", { dialect: "postgresql", host: "::1", port: 5432, tls: "verify-full" }],
+    [
+      "postgres://u:p@[::1]/shop?sslmode=verify-full",
+      { dialect: "postgresql", host: "::1", port: 5432, tls: "verify-full" },
+    ],
     ["postgresql://u:p@db/shop?sslmode=require", { dialect: "postgresql", tls: "require" }],
     ["mysql://u:p@db?ssl-mode=VERIFY_IDENTITY", { tls: "verify-full" }],
     ["mysql://u:p@db?tls=true", { tls: "verify-full" }],
@@ -25,7 +28,10 @@ describe("the address of a database", () => {
     ["mysql://u:p@ss:word@db", { user: "u", password: "p@ss:word", host: "db" }],
     ["sqlite:/data/a.db", { dialect: "sqlite", path: "/data/a.db" }],
     ["sqlite:///data/a%20b.db", { dialect: "sqlite", path: "/data/a b.db" }],
-    ["mongodb://a,b:27018/x?replicaSet=rs0&tls=true&authSource=admin", { replicaSet: "rs0", tls: "verify-full", authSource: "admin" }],
+    [
+      "mongodb://a,b:27018/x?replicaSet=rs0&tls=true&authSource=admin",
+      { replicaSet: "rs0", tls: "verify-full", authSource: "admin" },
+    ],
     ["mongodb://u:p@a/x?tls=true&tlsInsecure=true", { user: "u", tls: "require" }],
   ])("%s", (dsn, expected) => expect(parseDsn(dsn)).toMatchObject(expected));
 
