@@ -1,5 +1,5 @@
 import type { Socket } from "node:net";
-import { failedPrecondition, unavailable } from "../errors.ts";
+import { failedPrecondition, LongshoreError, unavailable } from "../errors.ts";
 
 /** How often within the timeout the link is looked at: a loss is seen at most so much later. */
 const LOOKS = 4;
@@ -112,10 +112,14 @@ export class Link {
   }
 }
 
-/** An error of a socket; one of the outbound policy as it is. */
+/** An error of a socket; a refusal of the outbound policy as it is. */
 function lost(name: string, error: Error): Error {
-  const { code } = error as NodeJS.ErrnoException;
-  return code === "OUTBOUND_DENIED" || "type" in error ? error : unavailable(`${name}: ${code ?? error.message}`);
+  return error instanceof LongshoreError ? error : unavailable(`${name}: ${error.message}`);
+}
+
+/** Whether an error is one of the operating system's, of a socket. */
+export function isSocketError(error: unknown): error is Error {
+  return typeof error === "object" && error !== null && "syscall" in error;
 }
 
 /** What a database says of a statement or a login that it refuses. */

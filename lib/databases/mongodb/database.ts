@@ -131,10 +131,12 @@ class MongodbDatabase implements Database {
     const { client, database, session } = this.#session;
     const killing =
       session.id === undefined ? Promise.resolve() : database.admin().command({ killSessions: [session.id] });
-    const timer = setTimeout(() => void client.close(), this.#options.connectTimeoutMs);
+    // Over a connection that is lost neither ends well.
+    const close = () => client.close().catch(() => undefined);
+    const timer = setTimeout(() => void close(), this.#options.connectTimeoutMs);
     await killing.catch(() => undefined);
     clearTimeout(timer);
-    await client.close();
+    await close();
   }
 }
 

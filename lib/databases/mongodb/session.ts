@@ -6,7 +6,7 @@ import { LongshoreError, unavailable } from "../../errors.ts";
 import { OutboundGuard } from "../../sources/outbound.ts";
 import type { MongoServers } from "../dsn.ts";
 import { hostText } from "../dsn.ts";
-import { Link, refusedByDatabase } from "../link.ts";
+import { isSocketError, Link, refusedByDatabase } from "../link.ts";
 import type { DatabaseOptions } from "../open.ts";
 
 export type MongoSource = MongoServers & { database: string };
@@ -31,7 +31,7 @@ export async function connect(source: MongoSource, options: DatabaseOptions): Pr
 
   const lookup: LookupFunction = (host, lookupOptions, callback) =>
     guard.lookup(host, lookupOptions, (error, ...found) => {
-      if (error instanceof LongshoreError) refusal ??= error;
+      if (error instanceof LongshoreError) link.cut((refusal ??= error));
       callback(error, ...(found as [string, number]));
     });
   const client = new MongoClient(`mongodb://${source.hosts.map(hostText).join(",")}/`, {
@@ -57,7 +57,7 @@ export async function connect(source: MongoSource, options: DatabaseOptions): Pr
     return { client, database: client.db(source.database), session: client.startSession(), link };
   } catch (error) {
     link.cut(error);
-    await client.close();
+    await client.close().catch(() => undefined);
     throw refusal ?? explained(error);
   } finally {
     clearTimeout(timer);
@@ -97,7 +97,9 @@ export async function ask<T>({ link }: Session, start: () => Promise<T>): Promis
 
 /** An error of the driver in our terms; others as they are. */
 export function explained(error: unknown): unknown {
-  if (error instanceof LongshoreError || !(error instanceof MongoError)) return error;
+  // The driver lets some errors of its sockets pass as they are.
+  if (isSocketError(error)) return unavailable(error.message);
+  if (!(error instanceof MongoError)) return error;
   if (error instanceof MongoServerSelectionError) return unavailable(error.message);
   if (!(error instanceof MongoServerError)) return unavailable(error.message);
   if (error.code === MAX_TIME_EXPIRED)

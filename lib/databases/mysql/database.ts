@@ -12,6 +12,9 @@ import { ask, connect, quote } from "./session.ts";
 /** What a statement means must not hang on how the server is set up, and a value that does not fit is refused. */
 const SQL_MODE = "STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION";
 
+/** Of all transactions that follow: a DDL commits the one that is open, and in MariaDB then runs in the next. */
+const READ_ONLY = "SET SESSION TRANSACTION READ ONLY";
+
 /** Connects to MySQL or MariaDB; which of them it is the server tells. */
 export async function openMysql(source: MysqlSource, options: DatabaseOptions): Promise<Database> {
   const session = await connect(source, options);
@@ -30,7 +33,7 @@ export async function openMysql(source: MysqlSource, options: DatabaseOptions): 
       `net_write_timeout = ${seconds}`,
     ];
     await ask(session, `SET SESSION ${settings.join(", ")}`);
-    if (options.readOnly) await ask(session, "SET SESSION TRANSACTION READ ONLY");
+    if (options.readOnly) await ask(session, READ_ONLY);
     return new MysqlDatabase(dialect, session, source, options);
   } catch (error) {
     session.link.cut(error);
@@ -76,19 +79,24 @@ class MysqlDatabase implements Database {
 
   async estimate(selection: Selection): Promise<number | undefined> {
     const statement = await this.#statement(selection);
-    return this.#readOnly(async () => expectedRows(this.#session, statement));
+    await this.#begin();
+    try {
+      return await expectedRows(this.#session, statement);
+    } finally {
+      await this.#session.link.tidy(() => this.#rollback());
+    }
   }
 
   async rows(selection: Selection): Promise<RowSource> {
     if (this.#reading) throw failedPrecondition("the rows that were asked for before are still being read");
     const statement = await this.#statement(selection);
-    await ask(this.#session, "START TRANSACTION READ ONLY");
+    await this.#begin();
     this.#reading = true;
     return readRows(this.#session, statement, {
       stop: () => this.#kill("QUERY"),
       close: async () => {
         this.#reading = false;
-        await ask(this.#session, "ROLLBACK");
+        await this.#rollback();
       },
     });
   }
@@ -142,13 +150,14 @@ class MysqlDatabase implements Database {
     return composeSelect(await this.#known(selection.table), selection, quote);
   }
 
-  async #readOnly<T>(work: () => Promise<T>): Promise<T> {
+  async #begin(): Promise<void> {
+    if (!this.#options.readOnly) await ask(this.#session, READ_ONLY);
     await ask(this.#session, "START TRANSACTION READ ONLY");
-    try {
-      return await work();
-    } finally {
-      await ask(this.#session, "ROLLBACK");
-    }
+  }
+
+  async #rollback(): Promise<void> {
+    await ask(this.#session, "ROLLBACK");
+    if (!this.#options.readOnly) await ask(this.#session, "SET SESSION TRANSACTION READ WRITE");
   }
 
   /** Ends what the session runs, or the session, over another one; where that cannot be, the session's own is cut. */

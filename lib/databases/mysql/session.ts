@@ -102,9 +102,10 @@ export async function run(
 
 /** An error of the driver in our terms; others as they are. */
 export function explained(error: unknown): unknown {
-  if (error instanceof LongshoreError || !(error instanceof Error)) return error;
-  const { errno, sqlMessage, code } = error as Partial<QueryError> & { sqlMessage?: string };
-  if (sqlMessage === undefined) return "syscall" in error || code !== undefined ? unavailable(error.message) : error;
+  if (error instanceof LongshoreError) return error;
+  const { errno, sqlMessage, code, message } = error as Partial<QueryError> & { sqlMessage?: string };
+  // Without a word of the server it is the connection: lost, of a TLS that failed, …
+  if (sqlMessage === undefined) return code === undefined || message === undefined ? error : unavailable(message);
   if (TIMEOUTS.has(errno ?? 0))
     return new LongshoreError("DEADLINE_EXCEEDED", `the database took too long: ${sqlMessage}`);
   return refusedByDatabase(sqlMessage);

@@ -76,7 +76,7 @@ class PostgresDatabase implements Database {
       const [{ Plan: plan }] = JSON.parse(text!) as [{ Plan: { "Plan Rows": number } }];
       return plan["Plan Rows"];
     } finally {
-      await ask(this.#session, "ROLLBACK");
+      await this.#session.link.tidy(() => this.#rollback());
     }
   }
 
@@ -89,7 +89,7 @@ class PostgresDatabase implements Database {
       stop: this.#cancel,
       close: async () => {
         this.#reading = false;
-        await ask(this.#session, "ROLLBACK");
+        await this.#rollback();
       },
     });
   }
@@ -108,6 +108,10 @@ class PostgresDatabase implements Database {
     }
     link.cut(failedPrecondition("the database was closed"));
     await this.#end;
+  }
+
+  async #rollback(): Promise<void> {
+    await ask(this.#session, "ROLLBACK");
   }
 
   async #statement(selection: Selection): Promise<string> {

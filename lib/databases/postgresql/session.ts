@@ -5,7 +5,7 @@ import { LongshoreError, unavailable } from "../../errors.ts";
 import { OutboundSocket } from "../../sources/outbound.ts";
 import type { SqlServer } from "../dsn.ts";
 import { hostText } from "../dsn.ts";
-import { Link, refusedByDatabase } from "../link.ts";
+import { isSocketError, Link, refusedByDatabase } from "../link.ts";
 import type { DatabaseOptions } from "../open.ts";
 import { quoter } from "../selection.ts";
 
@@ -55,7 +55,9 @@ export async function connect(source: PostgresSource, options: DatabaseOptions):
     return { client, link };
   } catch (error) {
     link.cut(error);
-    throw explained(error);
+    const known = explained(error);
+    // All else that the driver tells of here is a connection that fails: no TLS, a certificate that is not trusted, …
+    throw known instanceof LongshoreError || options.signal.aborted ? known : unavailable(`${name}: ${String(known)}`);
   } finally {
     clearTimeout(timer);
   }
@@ -125,8 +127,8 @@ export async function askAsOne({ client, link }: Session, text: string): Promise
 
 /** An error of the driver in our terms; others as they are. */
 export function explained(error: unknown): unknown {
-  if (error instanceof LongshoreError || !(error instanceof Error)) return error;
-  if (!(error instanceof pg.DatabaseError)) return "code" in error ? unavailable(error.message) : error;
+  if (isSocketError(error)) return unavailable(error.message);
+  if (!(error instanceof pg.DatabaseError)) return error;
   const { code, message, detail } = error;
   if (code === QUERY_CANCELED || code === LOCK_NOT_AVAILABLE)
     return new LongshoreError("DEADLINE_EXCEEDED", `the database took too long: ${message}`);

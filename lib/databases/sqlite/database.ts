@@ -86,7 +86,9 @@ class SqliteDatabase implements Database {
     statement.setReadBigInts(true);
     const columns = columnsOf(found.map(({ name, type }) => ({ name, type: typeOf(type) })));
     const rows = statement.iterate() as unknown as Iterator<Row>;
-    const close = async () => void rows.return?.();
+    const close = async () => {
+      if (this.#database.isOpen) rows.return?.();
+    };
     return batchSource(columns, this.#batches(rows), close);
   }
 
@@ -185,7 +187,7 @@ const SQLITE_INTERRUPT = 9;
 
 /** An error of SQLite in our terms; others as they are. */
 export function explained(error: unknown): unknown {
-  if (error instanceof LongshoreError || !(error instanceof Error)) return error;
+  if (error instanceof LongshoreError) return error;
   const { code, errcode, message } = error as Error & { code?: string; errcode?: number };
   if (code === "ERR_INVALID_STATE") return unavailable("the database was closed");
   if (code !== "ERR_SQLITE_ERROR") return error;
