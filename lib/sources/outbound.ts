@@ -1,6 +1,6 @@
 import type { LookupAddress, LookupOptions } from "node:dns";
 import { lookup } from "node:dns";
-import { BlockList, isIP } from "node:net";
+import { BlockList, isIP, Socket } from "node:net";
 import { Agent, buildConnector } from "undici";
 import { LongshoreError, invalidArgument } from "../errors.ts";
 
@@ -79,6 +79,27 @@ export function outboundAgent(policy: OutboundPolicy, connections: number): Agen
       else connect(options, callback);
     },
   });
+}
+
+/** A socket for drivers, which connect it themselves: only to where the policy allows, as with `outboundAgent`. */
+export class OutboundSocket extends Socket {
+  readonly #guard: OutboundGuard;
+
+  constructor(policy: OutboundPolicy) {
+    super();
+    this.#guard = new OutboundGuard(policy);
+  }
+
+  override connect(...args: unknown[]): this {
+    const [port, host] = args as [number, string];
+    const refusal = isIP(host) ? this.#guard.refusal(host, host) : undefined;
+    if (refusal) return this.destroy(refusal);
+    return super.connect({
+      port,
+      host,
+      lookup: (name, options, callback) => this.#guard.lookup(name, options, callback),
+    });
+  }
 }
 
 type LookupCallback = (error: Error | null, address: string | LookupAddress[], family?: number) => void;

@@ -1,0 +1,379 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { beforeAll, describe, expect, test } from "@jest/globals";
+import { parseDsn } from "../../lib/databases/dsn.ts";
+import { openDatabase } from "../../lib/databases/open.ts";
+import type { DatabaseServerName, SqlServerName } from "../databases.ts";
+import { OPTIONS, readAll, Scratch, sql, withDatabase, withMongo } from "../databases.ts";
+import { describeWith, serverUrl } from "../servers.ts";
+import { withTempDir } from "../temp-dir.ts";
+import { withSilentServer, withTcpProxy } from "../tcp-proxy.ts";
+import { waitFor } from "../wait-for.ts";
+
+/** What the brief of a cancellation is: the server does no more a second later. */
+const KILL_MS = 1_000;
+
+interface Statements {
+  /** Answers its first row after long. */
+  slow: string;
+  /** Answers rows for long. */
+  endless: string;
+  one: string;
+}
+
+/** Each document with each, and each of those with each, and so on. */
+function manyTimesMany(): object[] {
+  const stages = [{ $lookup: { from: "many", pipeline: [{ $project: { n: 1 } }], as: "n" } }, { $unwind: "$n" }];
+  return [...stages, ...stages, ...stages];
+}
+
+const STATEMENTS: Record<DatabaseServerName, Statements> = {
+  mariadb: {
+    slow: "SELECT SLEEP(50)",
+    endless: "SELECT seq, REPEAT('x', 100) FROM seq_1_to_1000000000",
+    one: "SELECT 1",
+  },
+  postgres: {
+    slow: "SELECT pg_sleep(50)",
+    endless: "SELECT generate_series(1, 1000000000), repeat('x', 100)",
+    one: "SELECT 1",
+  },
+  mongodb: {
+    slow: JSON.stringify({
+      aggregate: "many",
+      pipeline: [...manyTimesMany(), { $group: { _id: null, n: { $sum: 1 } } }],
+    }),
+    endless: JSON.stringify({ aggregate: "many", pipeline: [...manyTimesMany(), { $project: { n: 1 } }] }),
+    one: JSON.stringify({ aggregate: "few", pipeline: [{ $project: { _id: 0, n: 1 } }] }),
+  },
+};
+
+/** How many statements run in a database; with `sessions`, how many are connected to it. */
+async function running(server: DatabaseServerName, name: string, { sessions = false } = {}): Promise<number> {
+  const url = serverUrl(server);
+  switch (server) {
+    case "mariadb": {
+      const active = sessions ? "" : "AND COMMAND <> 'Sleep'";
+      return Number(
+        await sql(server, url, `SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE DB = '${name}' ${active}`),
+      );
+    }
+    case "postgres": {
+      const active = sessions ? "" : "AND state = 'active'";
+      return Number(
+        await sql(server, url, `SELECT count(*) FROM pg_stat_activity WHERE datname = '${name}' ${active}`),
+      );
+    }
+    case "mongodb":
+      return withMongo(url, async (client) => {
+        const stages = [
+          { $currentOp: { allUsers: true, idleCursors: true } },
+          { $match: { ns: { $regex: `^${name}\\.` } } },
+        ];
+        return (await client.db("admin").aggregate(stages).toArray()).length;
+      });
+  }
+}
+
+describe.each(["mariadb", "postgres", "mongodb"] as const)("the end of a statement: %s", (server) => {
+  describeWith(server, "by whatever it comes", () => {
+    const scratch = new Scratch(server);
+    const { slow, endless, one } = STATEMENTS[server];
+
+    beforeAll(async () => {
+      if (server !== "mongodb") return;
+      await withMongo(scratch.dsn, async (client) => {
+        await client.db(scratch.name).collection("few").insertOne({ n: 1 });
+        await client
+          .db(scratch.name)
+          .collection("many")
+          .insertMany(Array.from({ length: 1_000 }, (_, n) => ({ n, x: "x".repeat(100) })));
+      });
+    });
+
+    const isRunning = () => running(server, scratch.name);
+    const viaPort = (port: number) => {
+      const url = new URL(scratch.dsn);
+      url.port = String(port);
+      if (server === "mongodb") url.search = "?directConnection=true";
+      return url.href;
+    };
+
+    test("the signal kills on the server what has no row yet, and its reason is told", async () => {
+      const cancelling = new AbortController();
+      const database = await openDatabase(parseDsn(scratch.dsn), { ...OPTIONS, signal: cancelling.signal });
+      const reading = database.rows({ statement: slow });
+      await waitFor(isRunning);
+      cancelling.abort(new Error("not wanted any more"));
+      await expect(reading).rejects.toThrow("not wanted any more");
+      await waitFor(async () => (await isRunning()) === 0, KILL_MS);
+      await database.close();
+      await expect(database.tables()).rejects.toThrow("not wanted any more");
+    });
+
+    test("the signal ends a session in the middle of its rows", async () => {
+      const cancelling = new AbortController();
+      const database = await openDatabase(parseDsn(scratch.dsn), { ...OPTIONS, signal: cancelling.signal });
+      const source = await database.rows({ statement: endless });
+      const batches = source.batches[Symbol.asyncIterator]();
+      expect((await batches.next()).value).toHaveLength(1_000);
+      cancelling.abort(new Error("not wanted any more"));
+      const read = async () => {
+        while (!(await batches.next()).done);
+      };
+      await expect(read()).rejects.toThrow("not wanted any more");
+      const still = () => running(server, scratch.name, { sessions: server !== "mongodb" });
+      await waitFor(async () => (await still()) === 0, KILL_MS);
+      await database.close();
+    });
+
+    test("a source that is closed in the middle leaves a connection that can be used", async () => {
+      await withDatabase(scratch.dsn, async (database) => {
+        const source = await database.rows({ statement: endless });
+        for await (const batch of source.batches) {
+          expect(batch).toHaveLength(1_000);
+          break;
+        }
+        await source.close();
+        await waitFor(async () => (await isRunning()) === 0, KILL_MS);
+        expect((await readAll(database, { statement: one })).rows).toEqual([[1]]);
+        expect(source.position().pages).toBe(0);
+      });
+    });
+
+    test("closing the database ends what it runs", async () => {
+      const database = await openDatabase(parseDsn(scratch.dsn), { ...OPTIONS, signal: new AbortController().signal });
+      const reading = database.rows({ statement: slow });
+      const refused = expect(reading).rejects.toMatchObject({ type: "FAILED_PRECONDITION" });
+      await waitFor(isRunning);
+      await database.close();
+      await refused;
+      await waitFor(async () => (await isRunning()) === 0, KILL_MS);
+    });
+
+    test("a statement that takes too long ends as DEADLINE_EXCEEDED", async () => {
+      await withDatabase(
+        scratch.dsn,
+        async (database) => {
+          const reading = readAll(database, { statement: slow });
+          await expect(reading).rejects.toMatchObject({ type: "DEADLINE_EXCEEDED" });
+          await waitFor(async () => (await isRunning()) === 0, KILL_MS);
+        },
+        { statementTimeoutMs: 300 },
+      );
+    });
+
+    test("a server that is gone without a word is UNAVAILABLE after the idle time", async () => {
+      await withTcpProxy(Number(new URL(scratch.dsn).port), async (proxy) => {
+        const began = performance.now();
+        const lost = withDatabase(
+          viaPort(proxy.port),
+          async (database) => {
+            const source = await database.rows({ statement: endless });
+            for await (const _batch of source.batches) proxy.hang();
+          },
+          { idleTimeoutMs: 400, connectTimeoutMs: 600 },
+        );
+        await expect(lost).rejects.toMatchObject({ type: "UNAVAILABLE", message: expect.stringContaining("0.4 s") });
+        expect(performance.now() - began).toBeLessThan(5_000);
+      });
+    });
+
+    test("a server that resets the connection is UNAVAILABLE at once", async () => {
+      await withTcpProxy(Number(new URL(scratch.dsn).port), async (proxy) => {
+        const lost = withDatabase(viaPort(proxy.port), async (database) => {
+          const source = await database.rows({ statement: endless });
+          for await (const _batch of source.batches) proxy.reset();
+        });
+        await expect(lost).rejects.toMatchObject({ type: "UNAVAILABLE" });
+      });
+    });
+
+    test("a host that takes the connection and says nothing is UNAVAILABLE within the time to connect", async () => {
+      await withSilentServer(async (port) => {
+        const began = performance.now();
+        const opened = withDatabase(viaPort(port), async () => undefined, { connectTimeoutMs: 300 });
+        await expect(opened).rejects.toMatchObject({ type: "UNAVAILABLE" });
+        expect(performance.now() - began).toBeLessThan(2_000);
+      });
+    });
+
+    test("the signal ends a connection under way", async () => {
+      await withSilentServer(async (port, connections) => {
+        const cancelling = new AbortController();
+        const opened = openDatabase(parseDsn(viaPort(port)), { ...OPTIONS, signal: cancelling.signal });
+        const ended = expect(opened).rejects.toThrow("not wanted any more");
+        await waitFor(connections);
+        cancelling.abort(new Error("not wanted any more"));
+        await ended;
+      });
+    });
+
+    test("a login that is refused tells why, without the password", async () => {
+      const url = new URL(scratch.dsn);
+      url.username = "longshore";
+      url.password = "S3CR3T-wrong";
+      const failure = await withDatabase(url.href, async () => undefined).catch((error: unknown) => error);
+      expect(failure).toMatchObject({
+        type: "FAILED_PRECONDITION",
+        message: expect.stringMatching(/denied|authentication failed/i),
+      });
+      const { message, stack, cause } = failure as Error;
+      expect(JSON.stringify([message, stack, cause, failure])).not.toContain("S3CR3T");
+    });
+
+    test.each(["127.0.0.1", "localhost"])(
+      "the outbound policy is asked of %s before anything is connected to",
+      async (host) => {
+        await withSilentServer(async (port, connections) => {
+          const url = new URL(viaPort(port));
+          url.hostname = host;
+          const opened = withDatabase(url.href, async () => undefined, {
+            outbound: { allowPrivate: false },
+            connectTimeoutMs: 2_000,
+          });
+          await expect(opened).rejects.toMatchObject({
+            type: "PERMISSION_DENIED",
+            data: { reason: "OUTBOUND_DENIED" },
+          });
+          expect(connections()).toBe(0);
+        });
+      },
+    );
+  });
+});
+
+describeWith("mongodb", "the last guard against writes: mongodb", () => {
+  const scratch = new Scratch("mongodb");
+
+  test.each([{ $out: "taken" }, { $merge: { into: "taken" } }])("refuses %j", async (stage) => {
+    await withMongo(scratch.dsn, async (client) => {
+      await client.db(scratch.name).collection("few").insertOne({ n: 1 });
+      await withDatabase(scratch.dsn, async (database) => {
+        const statement = JSON.stringify({ aggregate: "few", pipeline: [stage] });
+        await expect(database.rows({ statement })).rejects.toMatchObject({ type: "FAILED_PRECONDITION" });
+        await expect(database.estimate({ statement })).rejects.toMatchObject({ type: "FAILED_PRECONDITION" });
+        expect(await database.tables()).toEqual(["few"]);
+      });
+    });
+  });
+});
+
+describeWith([], "the last guard against writes: SQLite", () => {
+  test.each([
+    "INSERT INTO t VALUES (2) RETURNING n",
+    "DELETE FROM t",
+    "CREATE TABLE u (n)",
+    "ATTACH 'other.db' AS other",
+    "PRAGMA user_version = 1",
+    "SELECT load_extension('x')",
+    "VACUUM INTO 'copy.db'",
+  ])("refuses %s", async (statement) => {
+    await withTempDir(async (directory) => {
+      const path = join(directory, "guarded.db");
+      const made = new DatabaseSync(path);
+      made.exec("CREATE TABLE t (n); INSERT INTO t VALUES (1)");
+      made.close();
+      for (const readOnly of [true, false]) {
+        await withDatabase(
+          `sqlite:${path}`,
+          async (database) => {
+            await expect(readAll(database, { statement })).rejects.toMatchObject({ type: "FAILED_PRECONDITION" });
+            expect((await readAll(database, { table: "t" })).rows).toEqual([[1]]);
+          },
+          { readOnly },
+        );
+      }
+    });
+  });
+});
+
+describeWith([], "the end of a statement: SQLite", () => {
+  const endless = "WITH RECURSIVE s (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s) SELECT n FROM s";
+  const withFile = <T>(body: (dsn: string) => Promise<T>) =>
+    withTempDir(async (directory) => {
+      const path = join(directory, "empty.db");
+      new DatabaseSync(path).close();
+      return body(`sqlite:${path}`);
+    });
+
+  test("the signal ends it between batches, with its reason", async () => {
+    await withFile(async (dsn) => {
+      const cancelling = new AbortController();
+      const database = await openDatabase(parseDsn(dsn), { ...OPTIONS, signal: cancelling.signal });
+      const read = async () => {
+        const source = await database.rows({ statement: endless });
+        setImmediate(() => cancelling.abort(new Error("not wanted any more")));
+        for await (const _batch of source.batches);
+      };
+      await expect(read()).rejects.toThrow("not wanted any more");
+    });
+  });
+
+  test("the time for a statement ends it", async () => {
+    await withFile(async (dsn) => {
+      const read = withDatabase(dsn, (database) => readAll(database, { statement: endless }), {
+        statementTimeoutMs: 50,
+      });
+      await expect(read).rejects.toMatchObject({ type: "DEADLINE_EXCEEDED" });
+    });
+  });
+
+  test("a file that is not there is not made", async () => {
+    await withTempDir(async (directory) => {
+      const path = join(directory, "none.db");
+      const opened = withDatabase(`sqlite:${path}`, async () => undefined, { readOnly: false });
+      await expect(opened).rejects.toMatchObject({ type: "FAILED_PRECONDITION" });
+      expect(existsSync(path)).toBe(false);
+    });
+  });
+});
+
+describe.each(["mariadb", "postgres"] as const)("the last guard against writes: %s", (server: SqlServerName) => {
+  describeWith(server, "the transaction itself", () => {
+    const scratch = new Scratch(server);
+    const statements = {
+      mariadb: [
+        "INSERT INTO t VALUES (2)",
+        "INSERT INTO t VALUES (2) RETURNING n",
+        "DELETE FROM t",
+        "TRUNCATE t",
+        "DROP TABLE t",
+        "CREATE TABLE u AS SELECT 1",
+        "SELECT n FROM t FOR UPDATE",
+        "SELECT 1; DELETE FROM t",
+      ],
+      postgres: [
+        "INSERT INTO t VALUES (2) RETURNING n",
+        "WITH gone AS (DELETE FROM t RETURNING n) SELECT n FROM gone",
+        "TRUNCATE t",
+        "DROP TABLE t",
+        "CREATE TABLE u AS SELECT 1",
+        "SELECT n INTO u FROM t",
+        "SELECT n FROM t FOR UPDATE",
+        "SELECT nextval('s')",
+        "SELECT set_config('transaction_read_only', 'off', false)",
+        "SELECT 1; DELETE FROM t",
+      ],
+    }[server];
+
+    beforeAll(async () => {
+      await scratch.sql("CREATE TABLE t (n int); INSERT INTO t VALUES (1); CREATE SEQUENCE s");
+    });
+
+    test.each(statements.flatMap((statement) => [true, false].map((readOnly) => ({ statement, readOnly }))))(
+      "refuses $statement (readOnly: $readOnly)",
+      async ({ statement, readOnly }) => {
+        await withDatabase(
+          scratch.dsn,
+          async (database) => {
+            await expect(readAll(database, { statement })).rejects.toMatchObject({ type: "FAILED_PRECONDITION" });
+            expect((await readAll(database, { table: "t" })).rows).toEqual([[1]]);
+          },
+          { readOnly },
+        );
+      },
+    );
+  });
+});
