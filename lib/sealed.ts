@@ -1,6 +1,9 @@
 /** Texts that only those who have a secret can read, or change unnoticed: AES-256-GCM. */
 import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from "node:crypto";
 
+/** What stands before a sealed text where a plain one may stand as well. */
+export const SEALED = "sealed:";
+
 const ALGORITHM = "aes-256-gcm";
 const IV_BYTES = 12;
 const TAG_BYTES = 16;
@@ -21,6 +24,18 @@ export function unseal(sealed: string, secret: Buffer): string {
   });
   decipher.setAuthTag(bytes.subarray(IV_BYTES, IV_BYTES + TAG_BYTES));
   return decipher.update(bytes.subarray(IV_BYTES + TAG_BYTES), undefined, "utf8") + decipher.final("utf8");
+}
+
+/** By whichever of the secrets it was sealed with; undefined where by none of them. */
+export function unsealWith(sealed: string, secrets: readonly Buffer[]): string | undefined {
+  for (const secret of secrets) {
+    try {
+      return unseal(sealed, secret);
+    } catch {
+      // Sealed with another.
+    }
+  }
+  return undefined;
 }
 
 /** The secret has other uses, each with a key of its own. */

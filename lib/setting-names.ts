@@ -4,7 +4,19 @@ import { SETTINGS } from "./settings.ts";
 const KNOWN = new Set<string>(Object.values(SETTINGS).map((setting) => setting.variable));
 
 /** A name that begins so is meant for us. */
-const OURS = ["HTTP_", "GRPC_", "NATS_", "MONGODB_", "S3_", "EXPORT_", "UPLOAD_", "QUEUES_", "LONGSHORE_"];
+const OURS = [
+  "HTTP_",
+  "GRPC_",
+  "NATS_",
+  "MONGODB_",
+  "S3_",
+  "EXPORT_",
+  "UPLOAD_",
+  "PROGRESS_",
+  "DATASOURCES_",
+  "QUEUES_",
+  "LONGSHORE_",
+];
 
 /**
  * What others put under the same first words: proxies, grpc's own switches, and the addresses that Docker and Kubernetes

@@ -31,6 +31,12 @@ export function oneOf<const T extends string>(...values: T[]) {
 /** A secret too long to be guessed. */
 export const secret = z.string().min(32, "must be at least 32 characters");
 
+/** Such secrets, separated by commas. */
+export const secretList = z
+  .string()
+  .transform((value) => value.split(",").map((each) => each.trim()))
+  .refine((secrets) => secrets.every((each) => each.length >= 32), "must be secrets of at least 32 characters each");
+
 /** A name that becomes part of NATS subjects, where a dot, a space or a wildcard would mean something else. */
 export const subjectToken = z
   .string()

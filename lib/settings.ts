@@ -16,6 +16,7 @@ import {
   oneOf,
   seconds,
   secret,
+  secretList,
   subjectToken,
   text,
 } from "./setting-schemas.ts";
@@ -254,13 +255,13 @@ export const SETTINGS = {
     variable: "EXPORT_ALLOW_HOSTS",
     default: undefined,
     schema: hostList,
-    meaning: "Hosts, *.hosts and networks that sources and callbacks may be at whatever else is said.",
+    meaning: "Hosts, *.hosts and networks that sources, databases and callbacks may be at whatever else is said.",
   },
   exportDenyHosts: {
     variable: "EXPORT_DENY_HOSTS",
     default: undefined,
     schema: hostList,
-    meaning: "Hosts, *.hosts and networks that no source or callback may be at.",
+    meaning: "Hosts, *.hosts and networks that no source, database or callback may be at.",
   },
   exportCallbackSecret: {
     variable: "EXPORT_CALLBACK_SECRET",
@@ -274,6 +275,75 @@ export const SETTINGS = {
     default: "0",
     schema: seconds(0, DAY),
     meaning: "How old an export request's timestamp may be, in seconds; 0 accepts any.",
+  },
+  dataSourcesFile: {
+    variable: "DATASOURCES_FILE",
+    default: undefined,
+    schema: text,
+    meaning: "A JSON file of data sources that callers may name, with the rules of each: docs/progress.md.",
+  },
+  encryptionKeys: {
+    variable: "ENCRYPTION_KEYS",
+    default: undefined,
+    schema: secretList,
+    meaning:
+      "Seal the passwords of data sources at rest: the first of them seals, all of them open; unset: SIGNING_KEY does. Separated by commas.",
+    secret: "value",
+  },
+  sqliteDirs: {
+    variable: "SQLITE_DIRS",
+    default: undefined,
+    schema: nameList,
+    meaning:
+      "Directories in which SQLite files may be exported and written, separated by commas; unset: any where HOST is loopback, else none.",
+  },
+  progressApproval: {
+    variable: "PROGRESS_APPROVAL",
+    default: "none",
+    schema: oneOf("none", "any", "all"),
+    meaning: "Whose word a data task needs: nobody's, any approver's or all approvers'.",
+  },
+  progressApprovers: {
+    variable: "PROGRESS_APPROVERS",
+    default: undefined,
+    schema: nameList,
+    meaning: "Who may approve data tasks, where the data source does not say; separated by commas.",
+  },
+  progressApprovalRows: {
+    variable: "PROGRESS_APPROVAL_ROWS",
+    default: "0",
+    schema: integer(0, 1_000_000_000_000),
+    meaning: "Data tasks of fewer estimated rows need no approval.",
+  },
+  progressRemind: {
+    variable: "PROGRESS_REMIND",
+    default: "86400",
+    schema: seconds(0, 30 * DAY),
+    meaning: "How often approvers are reminded of a data task, in seconds; 0: never.",
+  },
+  progressExpire: {
+    variable: "PROGRESS_EXPIRE",
+    default: "604800",
+    schema: seconds(1, 365 * DAY),
+    meaning: "How long a data task waits for approval, in seconds.",
+  },
+  progressMaxRows: {
+    variable: "PROGRESS_MAX_ROWS",
+    default: "100000000",
+    schema: integer(1, 1_000_000_000_000),
+    meaning: "Data tasks of more estimated rows are refused, where the data source does not say.",
+  },
+  progressStatementTimeout: {
+    variable: "PROGRESS_STATEMENT_TIMEOUT",
+    default: "3600",
+    schema: seconds(1, 7 * DAY),
+    meaning: "How long one statement of a data task may run, in seconds.",
+  },
+  progressConcurrency: {
+    variable: "PROGRESS_CONCURRENCY",
+    default: "2",
+    schema: integer(1, 64),
+    meaning: "How many data tasks this node runs at a time.",
   },
   requestTimeout: {
     variable: "REQUEST_TIMEOUT",

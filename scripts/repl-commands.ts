@@ -1,4 +1,4 @@
-/** What the console (`npm run repl`) knows beside Moleculer's own commands: `operations` and `queues`, for operators. */
+/** What the console (`npm run repl`) knows beside Moleculer's own commands: `operations`, `queues` and `progress`, for operators. */
 import type { ServiceBroker } from "moleculer";
 import { viewError } from "../lib/errors.ts";
 
@@ -7,7 +7,7 @@ interface Args {
   what?: string;
   name?: string;
   channel?: string;
-  options: { filter?: string; size?: string; token?: string };
+  options: { filter?: string; state?: string; size?: string; token?: string };
 }
 
 interface Helpers {
@@ -24,12 +24,28 @@ interface OperationView {
   error?: { code: number; message: string };
 }
 
+interface DataTaskView {
+  task_id: string;
+  name: string;
+  state: string;
+  submitter: string;
+  dsn: string;
+  create_time: string;
+}
+
+interface TrailView {
+  steps: number;
+  hash: string;
+  broken?: number;
+}
+
 interface StatisticsView {
   Data: { Statistics: Record<string, unknown> };
 }
 
 const OPERATIONS: Record<string, Run> = { list: listOperations, show: showOperation, cancel: cancelOperation };
 const QUEUES: Record<string, Run> = { stats: showStatistics };
+const PROGRESS: Record<string, Run> = { list: listDataTasks, show: showDataTask, verify: verifyTrail };
 const SHOWN_ERROR = 60;
 
 export const REPL_COMMANDS = [
@@ -52,6 +68,16 @@ export const REPL_COMMANDS = [
     description: "Channels of the queue: queues stats CHANNEL",
     options: [],
     action: command("queues", QUEUES),
+  },
+  {
+    command: "progress <what> [name]",
+    description: "Data tasks: progress list [--state S], progress show ID, progress verify (the trail of all steps)",
+    options: [
+      { option: "--state <state>", description: "list: APPROVING, RUNNING, …" },
+      { option: "--size <number>", description: "list: how many, 20 by default" },
+      { option: "--token <token>", description: "list: where the page before ended" },
+    ],
+    action: command("progress", PROGRESS),
   },
 ];
 
@@ -106,4 +132,24 @@ async function showStatistics(broker: ServiceBroker, { channel }: Args, { table 
       : [[name, value]],
   );
   return table([["statistic", "value"], ...rows]).trimEnd();
+}
+
+async function listDataTasks(broker: ServiceBroker, { options }: Args, { table }: Helpers): Promise<string> {
+  const { state = "", size = "20", token = "" } = options;
+  const params = { state: state.toUpperCase(), page_size: size, page_token: token };
+  const page: { tasks: DataTaskView[]; next_page_token: string } = await broker.call("progress.listTasks", params);
+  const rows = page.tasks.map((one) => [one.task_id, one.name, one.state, one.submitter, one.dsn, one.create_time]);
+  const more = page.next_page_token ? `more: --token ${page.next_page_token}` : `${rows.length} in all`;
+  return `${table([["id", "name", "state", "submitter", "data source", "created"], ...rows])}${more}`;
+}
+
+async function showDataTask(broker: ServiceBroker, { name }: Args): Promise<string> {
+  return JSON.stringify(await broker.call("progress.getTaskDetail", { task_id: String(name) }), undefined, 2);
+}
+
+async function verifyTrail(broker: ServiceBroker): Promise<string> {
+  const { steps, hash, broken }: TrailView = await broker.call("progress.verifyTrail");
+  return broken === undefined
+    ? `${steps} steps, all as they were written; the last has ${hash}`
+    : `BROKEN at step ${broken}: it is missing or was altered; ${steps} steps before it are as they were written`;
 }

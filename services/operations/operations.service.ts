@@ -15,7 +15,7 @@ import type { Operation, OperationTask } from "./operation.ts";
 import { hashOf, isDone, nameOf, versionOf } from "./operation.ts";
 import { readDuration, readParent } from "./request.ts";
 import { Tasks } from "./tasks.ts";
-import { Waits } from "./waits.ts";
+import { Waits } from "../../lib/waits.ts";
 import { Watched } from "./watched.ts";
 import { operationJson, operationMessage } from "./wire.ts";
 

@@ -1,6 +1,6 @@
 import type { OperationTask } from "./operation.ts";
 import { versionOf } from "./operation.ts";
-import { Waits } from "./waits.ts";
+import { Waits } from "../../lib/waits.ts";
 
 /** Progress is told as often, and no oftener. */
 const LOOK_MS = 1_000;

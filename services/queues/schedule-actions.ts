@@ -1,10 +1,10 @@
 /** Schedules as longshore.v1.Queues tells them, in gRPC and REST. */
-import type { ActionSchema, Service } from "moleculer";
-import { invalidArgument, LongshoreError } from "../../lib/errors.ts";
+import type { ActionSchema, Context, Service } from "moleculer";
+import { invalidArgument, LongshoreError, viewError } from "../../lib/errors.ts";
 import { readPageToken, writePageToken } from "../../lib/page-token.ts";
 import type { QueuesService } from "./queues.service.ts";
 import type { Missed } from "./schedule.ts";
-import { checkName } from "./schedule.ts";
+import { checkName, timeAfter } from "./schedule.ts";
 import type { Schedule, SchedulePut } from "./schedules.ts";
 import { requestOf } from "./standard.ts";
 import type { TaskRequest } from "./task-request.ts";
@@ -75,6 +75,30 @@ export const scheduleActions = {
     rest: "DELETE /v1/queues/schedules/{Name}",
     async handler(this: This, ctx: StandardContext) {
       return done({ Data: writeSchedule(await this.schedules.delete(readName(ctx.params))) });
+    },
+  },
+  /** For other services, whose tasks are on channels of their own; a schedule of that name is replaced. */
+  schedule: {
+    async handler(this: This, ctx: Context<Omit<SchedulePut, "missed" | "paused">>): Promise<void> {
+      const request = { ...ctx.params.request, internal: true as const };
+      newTask(request, this.schedules.now());
+      await this.schedules.put({ ...ctx.params, request, missed: "LAST", paused: false });
+    },
+  },
+
+  /** Also where there is none. */
+  unschedule: {
+    async handler(this: This, ctx: Context<{ name: string }>): Promise<void> {
+      await this.schedules.delete(ctx.params.name).catch((error: unknown) => {
+        if (viewError(error).type !== "NOT_FOUND") throw error;
+      });
+    },
+  },
+
+  /** When a schedule would run next, in RFC 3339; INVALID_ARGUMENT where it never would. */
+  nextTime: {
+    handler(this: This, { params }: Context<Pick<SchedulePut, "cron" | "timeZone">>): string {
+      return timeAfter(params, this.schedules.now()).toISOString();
     },
   },
 } satisfies Record<string, ActionSchema<This>>;

@@ -134,6 +134,12 @@ export class UploadStore {
     );
   }
 
+  /** Its owner needs it no longer: it is kept as one that was completed now. */
+  async unclaim(id: string, owner: string): Promise<void> {
+    const removeAt = new Date(this.#now().getTime() + this.#retention);
+    await this.#uploads.updateOne({ _id: id, claimedBy: owner }, { $set: { removeAt }, $unset: { claimedBy: "" } });
+  }
+
   /** Removes a leased upload. */
   async remove({ _id, leaseToken }: Upload): Promise<void> {
     await this.#uploads.deleteOne({ _id, leaseToken });

@@ -181,7 +181,7 @@ const upload: ServiceSchema<object, object, object, This> = {
       },
     },
 
-    /** Keeps a completed upload for a service, until that calls `delete`. FAILED_PRECONDITION where it is not there to be had. */
+    /** Keeps a completed upload for a service, until that calls `release` or `delete`. FAILED_PRECONDITION where it is not there to be had. */
     claim: {
       timeout: COMPLETE_TIMEOUT_MS,
       async handler(this: This, ctx: Context<{ key: string; owner: string }>) {
@@ -191,6 +191,13 @@ const upload: ServiceSchema<object, object, object, This> = {
         const claimed = await this.uploads.claim(id, ctx.params.owner);
         if (!claimed) throw failedPrecondition(`upload ${id} is claimed by another service, or is being removed`);
         return describe(claimed);
+      },
+    },
+
+    /** Keeps a claimed upload only as long as one that nobody has claimed; also where it is not claimed any more. */
+    release: {
+      async handler(this: This, { params }: Context<{ key: string; owner: string }>) {
+        await this.uploads.unclaim(readKey(params.key), params.owner);
       },
     },
 

@@ -1,5 +1,5 @@
-import { CallScope } from "../../lib/call-scope.ts";
-import { LongshoreError } from "../../lib/errors.ts";
+import { CallScope } from "./call-scope.ts";
+import { LongshoreError } from "./errors.ts";
 
 /** Each is a call of a client's. */
 const MAX_WAITING = 50_000;
@@ -7,7 +7,7 @@ const MAX_WAITING = 50_000;
 /** Who comes again at once must not do so in a tight loop until another node is known to it. */
 const CLOSED_WAIT_MS = 500;
 
-/** Who waits for changes of which tasks. Nothing is asked of anybody while they wait. */
+/** Who waits for changes of what, by its name. Nothing is asked of anybody while they wait. */
 export class Waits {
   readonly #waiting = new Map<string, Set<() => void>>();
   readonly #stops = new Set<() => void>();
@@ -67,7 +67,7 @@ export class Waits {
 
   #add(hash: string, wake: () => void, stop: () => void): void {
     if (this.#stops.size >= MAX_WAITING) {
-      throw new LongshoreError("RESOURCE_EXHAUSTED", "too many calls wait for operations on this node");
+      throw new LongshoreError("RESOURCE_EXHAUSTED", "too many calls wait on this node");
     }
     this.#stops.add(stop);
     const others = this.#waiting.get(hash);

@@ -1,8 +1,8 @@
 import { expect, test } from "@jest/globals";
-import { CallScope } from "../../../../lib/call-scope.ts";
-import { LongshoreError } from "../../../../lib/errors.ts";
-import { Waits } from "../../../../services/operations/waits.ts";
-import { waitFor } from "../../../wait-for.ts";
+import { CallScope } from "../../../lib/call-scope.ts";
+import { LongshoreError } from "../../../lib/errors.ts";
+import { Waits } from "../../../lib/waits.ts";
+import { waitFor } from "../../wait-for.ts";
 
 const LONG = 60_000;
 
