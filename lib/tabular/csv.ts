@@ -76,7 +76,8 @@ function mayBeFormula(text: string): boolean {
   return first < 0x41 ? !(first >= 0x30 && first <= 0x39) : first >= 0xff0b;
 }
 
-function guarded(text: string): string {
+/** A text with a `'` before it where a spreadsheet would run it. */
+export function guarded(text: string): string {
   return FORMULA.test(text) && !isPlainNumber(text) ? `'${text}` : text;
 }
 
