@@ -16,7 +16,7 @@ export interface Column {
   title: string;
   /**
    * What its texts are, where the source says so. `number`: a DECIMAL, neither guarded as a formula nor typed as text;
-   * `date`: `2026-11-26`; `datetime`: `2026-11-26 10:00:00.5`, in whatever zone the source has it.
+   * `date`: `2026-11-26`; `datetime`: `2026-11-26 10:00:00.5`, in whatever zone the source has it, or `2026-11-26 10:00:00.5+00` in UTC.
    */
   type?: "number" | "date" | "datetime";
 }

@@ -152,7 +152,7 @@ describeWith("mariadb", "the catalogue of MariaDB", () => {
       expect(await database.columns("odd `name")).toEqual([
         { name: "id", type: "bigint(20) unsigned", nullable: false, key: "PRI" },
         { name: "price", type: "decimal(10,2)", nullable: false, default: "1.50", key: "", comment: "in euros" },
-        { name: "text", type: "varchar(20)", nullable: true, default: "'it\\'s'", key: "" },
+        { name: "text", type: "varchar(20)", nullable: true, default: "'it''s'", key: "" },
         { name: "none", type: "int(11)", nullable: true, key: "" },
       ]);
       await expect(database.createStatement("none")).rejects.toMatchObject({ type: "NOT_FOUND" });
