@@ -117,3 +117,30 @@ export async function readAll(
   for await (const batch of source.batches) rows.push(...batch);
   return { columns: source.columns, rows };
 }
+
+/** How many statements run in a database; with `sessions`, how many are connected to it. */
+export async function running(server: DatabaseServerName, name: string, { sessions = false } = {}): Promise<number> {
+  const url = serverUrl(server);
+  switch (server) {
+    case "mariadb": {
+      const active = sessions ? "" : "AND COMMAND <> 'Sleep'";
+      return Number(
+        await sql(server, url, `SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE DB = '${name}' ${active}`),
+      );
+    }
+    case "postgres": {
+      const active = sessions ? "" : "AND state = 'active'";
+      return Number(
+        await sql(server, url, `SELECT count(*) FROM pg_stat_activity WHERE datname = '${name}' ${active}`),
+      );
+    }
+    case "mongodb":
+      return withMongo(url, async (client) => {
+        const stages = [
+          { $currentOp: { allUsers: true, idleCursors: true } },
+          { $match: { ns: { $regex: `^${name}\\.` } } },
+        ];
+        return (await client.db("admin").aggregate(stages).toArray()).length;
+      });
+  }
+}

@@ -101,7 +101,7 @@ from openpyxl.xml.functions import fromstring
 of = openpyxl.load_workbook(sys.argv[1]).properties
 app = ExtendedProperties.from_tree(fromstring(zipfile.ZipFile(sys.argv[1]).read("docProps/app.xml")))
 times = {"created": of.created.isoformat(), "modified": of.modified.isoformat()}
-json.dump({"title": of.title, "creator": of.creator, "application": app.Application, **times}, sys.stdout)
+json.dump({"title": of.title, "creator": of.creator, "description": of.description, "application": app.Application, **times}, sys.stdout)
 `;
 
 /** What a workbook tells of itself, as openpyxl reads it. */

@@ -22,12 +22,15 @@ export interface DocumentProperties {
   createdAt: Date;
   /** Who made it, or had it made. */
   author?: string;
+  /** What else is to be known of it. */
+  description?: string;
 }
 
 /** Parts that come before the sheets; with these names first, programs know the file by its first bytes. */
-export function leadingParts({ title, createdAt, author }: DocumentProperties): ZipEntry[] {
+export function leadingParts({ title, createdAt, author, description }: DocumentProperties): ZipEntry[] {
   const created = createdAt.toISOString().replace(/\.\d+/, "");
   const creator = author === undefined ? "" : `<dc:creator>${xmlText(author)}</dc:creator>`;
+  const about = description === undefined ? "" : `<dc:description>${xmlText(description)}</dc:description>`;
   return [
     part(
       "_rels/.rels",
@@ -41,7 +44,7 @@ export function leadingParts({ title, createdAt, author }: DocumentProperties): 
       "docProps/core.xml",
       `<cp:coreProperties xmlns:cp="${PACKAGE}/metadata/core-properties" xmlns:dc="http://purl.org/dc/elements/1.1/"` +
         ' xmlns:dcterms="http://purl.org/dc/terms/" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance">' +
-        `<dc:title>${xmlText(title)}</dc:title>${creator}` +
+        `<dc:title>${xmlText(title)}</dc:title>${creator}${about}` +
         `<dcterms:created xsi:type="dcterms:W3CDTF">${created}</dcterms:created>` +
         `<dcterms:modified xsi:type="dcterms:W3CDTF">${created}</dcterms:modified></cp:coreProperties>`,
     ),

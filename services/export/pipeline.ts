@@ -1,5 +1,6 @@
-import { invalidArgument, LongshoreError } from "../../lib/errors.ts";
+import { invalidArgument } from "../../lib/errors.ts";
 import type { ObjectStore } from "../../lib/objects/object-store.ts";
+import { putWithRoom } from "../../lib/objects/put-with-room.ts";
 import { untilAborted } from "../../lib/objects/until-aborted.ts";
 import { openHttp } from "../../lib/sources/http.ts";
 import { KeptPages } from "../../lib/sources/kept-pages.ts";
@@ -13,11 +14,9 @@ import { writeTable } from "../../lib/tabular/write-table.ts";
 import type { Summary } from "../../lib/tabular/xlsx.ts";
 import type { ZipEntry } from "../../lib/tabular/zip.ts";
 import { writeZip } from "../../lib/tabular/zip.ts";
-import type { ExportFormat, ExportJob, ExportLimits, ExportProgress, ExportResult } from "./job-spec.ts";
+import type { ExportFormat, ExportJob, ExportProgress, ExportResult } from "./job-spec.ts";
 
 const PROGRESS_MS = 250;
-/** Of the file, after which it is seen whether there is room for more. */
-const LOOK_BYTES = 16 * 1024 ** 2;
 
 export interface PipelineOptions {
   signal: AbortSignal;
@@ -42,9 +41,9 @@ export async function exportTable(
     const options = { ...format, createdAt: new Date(), summary: summaryOf(format) };
     const table = (limit: number) => writeTable(source.columns, cursor, limit, options, losses);
     const file = format.zip ? zipOf(format, cursor, table) : table(Infinity);
-    await demandFree(store, job.limits);
-    const counted = count(guardRoom(file, store, job.limits), (size) => (bytes += size));
-    const { size, sha256, etag } = await store.put(job.object, counted, { signal, maxBytes: job.limits.maxFileBytes });
+    const { maxFileBytes, minFreeBytes } = job.limits;
+    const room = { signal, maxBytes: maxFileBytes, minFreeBytes, onBytes: (size: number) => (bytes += size) };
+    const { size, sha256, etag } = await putWithRoom(store, job.object, file, room);
     const { pages } = source.position();
     onProgress({ ...source.position(), rows: cursor.rows, bytes });
     return { file: job.object, rows: cursor.rows, pages, bytes: size, sha256, ...losses, etag };
@@ -52,29 +51,6 @@ export async function exportTable(
     clearInterval(timer);
     await source.close();
   }
-}
-
-/** Looks again and again whether there is room for the rest. */
-async function* guardRoom(
-  file: AsyncIterable<Uint8Array>,
-  store: ObjectStore,
-  limits: ExportLimits,
-): AsyncGenerator<Uint8Array> {
-  let unseen = 0;
-  for await (const chunk of file) {
-    unseen += chunk.length;
-    if (unseen >= LOOK_BYTES) {
-      unseen = 0;
-      await demandFree(store, limits);
-    }
-    yield chunk;
-  }
-}
-
-async function demandFree(store: ObjectStore, { minFreeBytes }: ExportLimits): Promise<void> {
-  if ((await store.freeBytes()) >= minFreeBytes) return;
-  const megabytes = minFreeBytes / 1024 ** 2;
-  throw new LongshoreError("RESOURCE_EXHAUSTED", `fewer than ${megabytes} MiB are free where exports are kept`);
 }
 
 function summaryOf({ summary }: ExportFormat): Summary | undefined {
@@ -124,11 +100,4 @@ async function* filesOf(
   do {
     yield { name: fileName(title, extension, ++number), content: table(rowsPerFile) };
   } while ((await cursor.peek()).length > 0);
-}
-
-async function* count(chunks: AsyncIterable<Uint8Array>, add: (size: number) => void): AsyncGenerator<Uint8Array> {
-  for await (const chunk of chunks) {
-    add(chunk.byteLength);
-    yield chunk;
-  }
 }

@@ -1,8 +1,8 @@
 import { buffer } from "node:stream/consumers";
 import { parentPort, workerData } from "node:worker_threads";
 import { invalidArgument } from "../../lib/errors.ts";
+import { sendError } from "../../lib/job-thread/sent-error.ts";
 import { openObjects } from "../../lib/objects/open.ts";
-import { sendError } from "./job-messages.ts";
 import type { FromRawBodyThread, RawBody, RawBodyStart } from "./raw-body.ts";
 import { hashKey, parseRawExport } from "./request.ts";
 

@@ -1,8 +1,8 @@
 /** Rows that came in the request: read in a thread, for a body of 64 MB would hold up the node for a second. */
 import { Worker } from "node:worker_threads";
+import type { SentError } from "../../lib/job-thread/sent-error.ts";
+import { receiveError } from "../../lib/job-thread/sent-error.ts";
 import type { ObjectsPlace } from "../../lib/objects/open.ts";
-import type { SentError } from "./job-messages.ts";
-import { receiveError } from "./job-messages.ts";
 import type { ExportRequest, RequestLimits } from "./request.ts";
 
 /** What the thread is started with. */

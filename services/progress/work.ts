@@ -1,6 +1,7 @@
 import type { OnConflict } from "../../lib/databases/database.ts";
 import type { DatabaseOptions } from "../../lib/databases/open.ts";
 import type { ObjectsPlace } from "../../lib/objects/open.ts";
+import type { GenerateSpec } from "../../lib/sources/generate-spec.ts";
 import type { OutboundPolicy } from "../../lib/sources/outbound.ts";
 
 /** A database, and how it may be reached; it holds a password. */
@@ -14,11 +15,11 @@ export interface DatabaseAccess {
   limits: Pick<DatabaseOptions, "connectTimeoutMs" | "statementTimeoutMs" | "idleTimeoutMs">;
 }
 
-/** What becomes of the cells of columns whose name matches. */
+/** What becomes of the cells of columns whose name matches; of several rules the first counts. */
 export interface MaskRule {
-  /** A pattern of names without regard to case, `*` for any characters: `*phone*`, `customers.email`. */
+  /** A pattern of names without regard to case, `*` for any characters: `*phone*`; of a table's also `customers.email`. */
   column: string;
-  /** `mask` leaves the first and last character; `hash` is an HMAC, the same for the same value; `refuse` fails the check. */
+  /** `mask` leaves the first and last character; `hash` is an HMAC, the same for the same value; `refuse` fails the task. */
   action: "mask" | "hash" | "refuse";
 }
 
@@ -34,7 +35,7 @@ export interface FileFormat {
   /** Names the file. */
   title: string;
   author?: string;
-  /** Who and when, as the last line of a CSV or a property of an XLSX. */
+  /** Who and when: a property of an XLSX; of a CSV a last line, `# …`, or in a zip the file `watermark.txt`. */
   watermark?: string;
 }
 
@@ -67,10 +68,7 @@ export interface DataImport {
 
 export interface DataGenerate {
   kind: "generate";
-  rows: number;
-  seed: string;
-  /** As readGenerateSpec has checked it. */
-  columns: unknown;
+  spec: GenerateSpec;
   into: { format: FileFormat } | { target: DatabaseAccess; table: string };
 }
 
@@ -84,6 +82,8 @@ export interface WorkPlace {
   object: string;
   maxFileBytes: number;
   minFreeBytes: number;
+  /** Where an uploaded workbook is put while it is read. */
+  tempDir: string;
   /** Heap of the thread, in MiB. */
   heapMb: number;
 }
@@ -97,7 +97,10 @@ export interface WorkEstimate {
 export interface WorkProgress {
   rows: number;
   totalRows?: number;
+  /** Of the file that is written, or of the upload that is read. */
   bytes: number;
+  /** Of the upload. */
+  totalBytes?: number;
 }
 
 export interface WorkResult {
@@ -105,6 +108,7 @@ export interface WorkResult {
   file?: string;
   /** What the file downloads as. */
   name?: string;
+  /** In the file, or written to the table. */
   rows: number;
   bytes: number;
   sha256?: string;

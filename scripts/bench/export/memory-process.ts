@@ -8,7 +8,7 @@ import type { JobTask } from "./pages.ts";
 
 type WriterTask = Extract<MemoryTask, { kind: "writer" }>;
 
-/** As services/export/job.ts has it. */
+/** As lib/job-thread/run.ts has it. */
 const YOUNG_GENERATION_MB = 24;
 const HEAP_MB = 1_024;
 

@@ -133,12 +133,18 @@ describe("beside its rows XLSX", () => {
         expect(await readProperties(path)).toEqual({
           title: ' <"报表"> & 😀 _x005F_x0041_ ',
           creator: "O'Neill & <sons>",
+          description: "for <us> & 们",
           created: "2026-11-26T10:00:00",
           modified: "2026-11-26T10:00:00",
           application: "Longshore",
         });
       },
-      { title: ' <"报表"> & 😀 _x0041_ ', author: "O'Neill & <sons>", createdAt: new Date("2026-11-26T10:00:00.123Z") },
+      {
+        title: ' <"报表"> & 😀 _x0041_ ',
+        author: "O'Neill & <sons>",
+        description: "for <us> & 们",
+        createdAt: new Date("2026-11-26T10:00:00.123Z"),
+      },
     ),
   );
 });

@@ -276,7 +276,7 @@ describe("an export that fails", () => {
       withPagedSource(TWENTY_THOUSAND, async ({ url, requests }) => {
         await expect(run(httpJob(root, url, 2000, { limits: { minFreeBytes: 2 ** 60 } }))).rejects.toMatchObject({
           type: "RESOURCE_EXHAUSTED",
-          message: "fewer than 1099511627776 MiB are free where exports are kept",
+          message: "fewer than 1099511627776 MiB are free where files are kept",
         });
         expect(await leftIn(root)).toEqual([]);
         expect(requests.length).toBeLessThanOrEqual(1);

@@ -1,24 +1,5 @@
-import type { ErrorData, ErrorType } from "../../lib/errors.ts";
-import { LongshoreError } from "../../lib/errors.ts";
-import type { ExportJob, ExportProgress, ExportResult } from "./job-spec.ts";
-
-/** What a job's thread is started with. */
-export interface JobStart {
-  job: ExportJob;
-  /** Names the thread's unfinished file, so that it can be removed when the thread had to be ended by force. */
-  owner: string;
-  /** Counts the exports that run in this process. */
-  running: Int32Array<SharedArrayBuffer>;
-}
-
-/** What the job tells its thread. */
-export type ToThread = { kind: "abort" };
-
-/** What the thread tells of its job. */
-export type FromThread =
-  | { kind: "progress"; progress: ExportProgress }
-  | { kind: "done"; result: ExportResult; etag: string }
-  | { kind: "failed"; error: SentError };
+import type { ErrorData, ErrorType } from "../errors.ts";
+import { LongshoreError } from "../errors.ts";
 
 /** An error in a form that survives the way between threads, which strips an Error of its own fields. */
 export interface SentError {
