@@ -57,7 +57,12 @@ async function three(config: Partial<Config>): Promise<Cluster> {
 
 /** A gateway learns of the services of other nodes a moment after it is ready. */
 async function knowsItsServices({ http }: TestNode): Promise<void> {
-  for (const path of ["/v1/queues/channels/any/length", "/v1/export/history?user_id=any", "/v1/operations"]) {
+  for (const path of [
+    "/v1/queues/channels/any/length",
+    "/v1/export/history?user_id=any",
+    "/v1/operations",
+    "/v1/tasks",
+  ]) {
     while ((await fetch(http + path)).status !== 200) continue;
   }
 }

@@ -2,7 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { z } from "zod";
 import { parseDsn } from "../../lib/databases/dsn.ts";
-import type { LongshoreError} from "../../lib/errors.ts";
+import type { LongshoreError } from "../../lib/errors.ts";
 import { failedPrecondition, invalidArgument } from "../../lib/errors.ts";
 import { SEALED, unsealWith } from "../../lib/sealed.ts";
 import type { MaskRule } from "./work.ts";

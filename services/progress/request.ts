@@ -3,7 +3,7 @@ import type { Dialect } from "../../lib/databases/database.ts";
 import type { DataSource } from "../../lib/databases/dsn.ts";
 import { checkFilter, checkStatement } from "../../lib/databases/sql-guard.ts";
 import { invalidArgument } from "../../lib/errors.ts";
-import { readGenerateSpec } from "../../lib/sources/generate.ts";
+import { readGenerateSpec } from "../../lib/sources/generate-spec.ts";
 import type { Executor, Kind } from "./data-task.ts";
 import type { DataImport, FileFormat } from "./work.ts";
 

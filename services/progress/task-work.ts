@@ -1,6 +1,6 @@
 /** What a task does, as its thread is told it. */
 import { createHmac } from "node:crypto";
-import { readGenerateSpec } from "../../lib/sources/generate.ts";
+import { readGenerateSpec } from "../../lib/sources/generate-spec.ts";
 import type { DataTask } from "./data-task.ts";
 import type { ConfiguredSource } from "./data-sources.ts";
 import type { ExportDetail, GenerateDetail, ImportDetail } from "./request.ts";
