@@ -23,7 +23,7 @@ export interface XlsxFileOptions extends FileOptions {
   maxSharedBytes?: number;
 }
 
-const MAX_SHARED_BYTES = 256 * 1024 * 1024;
+const MAX_SHARED_BYTES = 128 * 1024 * 1024;
 
 /**
  * Opens a sheet of a workbook; its first row that is not empty is the header. Dates are Dates, in UTC; times without a day

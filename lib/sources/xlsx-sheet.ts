@@ -3,7 +3,9 @@ import type { XmlHandler } from "./xml-scanner.ts";
 import { attribute, XmlError } from "./xml-scanner.ts";
 import type { NumberFormat } from "./xlsx-formats.ts";
 
+/** As many as Excel has. */
 const MAX_COLUMNS = 16_384;
+const MAX_ROWS = 1_048_576;
 const DAY_MS = 86_400_000;
 const EPOCH_MS = Date.UTC(1899, 11, 30);
 const EPOCH_1904_MS = Date.UTC(1904, 0, 1);
@@ -118,6 +120,7 @@ export class SheetReader implements XmlHandler {
     if (!Number.isSafeInteger(number) || number <= this.#row.number) {
       throw new XmlError(`its rows are not in order after row ${this.#row.number}`);
     }
+    if (number > MAX_ROWS) throw new XmlError(`it has more than ${MAX_ROWS} rows`);
     return number;
   }
 

@@ -94,7 +94,7 @@ describe("a workbook", () => {
       <c r="B2" t="s">
         <v>1</v>
       </c></row><row r="3"><c r="A3" t="inlineStr"><is><r><t>one </t></r>
-      <r><t>two</t></r></is></c></row>`;
+      <r><t>two</t></r><rPh sb="0" eb="1"><t>spoken</t></rPh></is></c></row>`;
     const { rows: read3 } = await read(await withRows(rows, { "xl/sharedStrings.xml": texts }));
     expect(read3).toEqual([
       ["漢字", "bold plain"],
@@ -139,6 +139,7 @@ describe("a workbook", () => {
   test.each([
     ["", /empty/],
     [`${HEADER}<row r="1"><c r="A1"><v>1</v></c></row>`, /not in order after row 1/],
+    [`${HEADER}<row r="1048577"><c><v>1</v></c></row>`, /more than 1048576 rows/],
     [`${HEADER}<row r="2"><c r="XFE2"><v>1</v></c></row>`, /row 2 has more than 16384 columns/],
     [`${HEADER}<row r="2"><c r="ABCD2"><v>1</v></c></row>`, /cell at "ABCD2"/],
     [`${HEADER}<row r="2"><c r="A2" t="str"><v>&unknown;</v></c></row>`, /unknown entity/],
