@@ -64,7 +64,8 @@ export class Attendant {
     await broker.call("queues.unschedule", { name: runHash(id) });
     for (const hash of [checkHash(id), runHash(id)]) {
       await broker.call("queues.cancel", { hash }).catch((error: unknown) => {
-        if (viewError(error).type !== "NOT_FOUND") throw error;
+        // It never was, or has ended by itself.
+        if (!["NOT_FOUND", "FAILED_PRECONDITION"].includes(viewError(error).type)) throw error;
       });
     }
   }

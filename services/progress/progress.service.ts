@@ -2,6 +2,7 @@
  * progress: work on databases that somebody approves first. This service keeps who wants what and who allowed it; the work
  * is a task in the queue, done in a thread by whichever node takes it.
  */
+import { mkdir } from "node:fs/promises";
 import type { Context, Service, ServiceSchema } from "moleculer";
 import { configOf } from "../../lib/config.ts";
 import type { DataSource } from "../../lib/databases/dsn.ts";
@@ -34,7 +35,7 @@ import { findSource, readDataSources } from "./data-sources.ts";
 import type { Params, Submission } from "./request.ts";
 import { checkDetail, line, readSubmission } from "./request.ts";
 import type { RunTask } from "./runs.ts";
-import { CHANNELS, checkTask, readProgress, removeFiles, runTask, submitRun } from "./runs.ts";
+import { CHANNELS, checkTask, readProgress, removeFiles, runTask, submitRun, tempDir } from "./runs.ts";
 import type { Known } from "./task-store.ts";
 import { TaskStore } from "./task-store.ts";
 import type { Message } from "./wire.ts";
@@ -391,6 +392,7 @@ const progress: ServiceSchema<object, object, object, This> = {
     this.signingKey = await signingKey(config);
     this.sources = await readDataSources(config.dataSourcesFile, this.keys);
     this.objects = await openObjects(objectsPlace(config));
+    await mkdir(tempDir(config.dataDir), { recursive: true, mode: 0o700 });
     this.tasks = await TaskStore.open(this.datastore);
     this.waits = new Waits();
     this.attendant = new Attendant(this);

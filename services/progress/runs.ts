@@ -1,4 +1,5 @@
 /** What the workers of this service do with the tasks of its channels. */
+import { join } from "node:path";
 import { isLoopback, configOf } from "../../lib/config.ts";
 import { viewError } from "../../lib/errors.ts";
 import { objectsPlace } from "../../lib/objects/place.ts";
@@ -14,6 +15,11 @@ import { workOf } from "./task-work.ts";
 import type { DataWork, WorkPlace, WorkProgress, WorkResult } from "./work.ts";
 
 export const CHANNELS = { check: "progress.check", run: "progress.run", cron: "progress.cron" } as const;
+
+/** Where files are put while they are read. */
+export function tempDir(dataDir: string): string {
+  return join(dataDir, "tmp");
+}
 
 /** What the keys of files begin with that tasks made. */
 export const FILES = "progress/";
@@ -39,7 +45,9 @@ export async function checkTask(service: This, job: Job): Promise<string> {
   const outcome = await checkOf(service, task, job).catch((error: unknown) => {
     // A node that stops, or a task that was cancelled, says nothing of the work.
     job.signal.throwIfAborted();
-    return { problem: viewError(error).message };
+    const { type, message } = viewError(error);
+    if (type === "INTERNAL") service.logger.error(`the pre-check of task ${task._id} failed`, error);
+    return { problem: message };
   });
   await service.change(task._id, (latest) => checked(task, latest, outcome));
   return "problem" in outcome ? outcome.problem : "";
@@ -134,5 +142,6 @@ function placeOf({ broker }: This, { _id }: DataTask, { attempt }: Job): WorkPla
     maxFileBytes: MAX_FILE_BYTES,
     minFreeBytes: config.exportMinFree,
     heapMb: HEAP_MB,
+    tempDir: tempDir(config.dataDir),
   };
 }

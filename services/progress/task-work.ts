@@ -88,7 +88,7 @@ function fileTypeOf(fileType: string, name: string): "CSV" | "XLSX" | "JSONL" {
 function generateOf(task: DataTask, detail: GenerateDetail, terms: WorkTerms): DataWork {
   return {
     kind: "generate",
-    ...readGenerateSpec(generateSpec(detail), "dgd"),
+    spec: readGenerateSpec(generateSpec(detail), "dgd"),
     into: detail.table
       ? { target: accessOf(detail.database, terms), table: detail.table }
       : { format: formatOf(task, readExtType(detail.type, detail.encoding, "dgd"), terms) },
