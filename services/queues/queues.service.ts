@@ -379,7 +379,7 @@ const queues: ServiceSchema<object, object, object, This> = {
     this.schedules = await Schedules.open({
       datastore: this.datastore,
       create: async (request) => {
-        refuseInternal(this, "Task.Channel", request.channel);
+        if (!request.internal) refuseInternal(this, "Task.Channel", request.channel);
         return this.tasks.create(request);
       },
       onError,
