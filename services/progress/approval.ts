@@ -1,10 +1,9 @@
 /** Whose word a task needs, by the configuration of the node and of its data source. Pure. */
 import type { Config } from "../../lib/config.ts";
-import { failedPrecondition } from "../../lib/errors.ts";
+import { failedPrecondition, invalidArgument } from "../../lib/errors.ts";
 import type { ConfiguredSource } from "./data-sources.ts";
 import type { Submission } from "./request.ts";
 import { demandReasons } from "./request.ts";
-import { invalidArgument } from "../../lib/errors.ts";
 import type { Terms } from "./data-task.ts";
 
 export type Rules = Pick<Config, "progressApproval" | "progressApprovers" | "progressApprovalRows" | "progressMaxRows">;
@@ -23,6 +22,9 @@ function policyOf(rules: Rules, source: ConfiguredSource | undefined): Terms & {
 export function checkApprovable(submission: Submission, rules: Rules, source: ConfiguredSource | undefined): void {
   const { mode, approvers } = policyOf(rules, source);
   const { executor, field, submitter } = submission;
+  if (source?.masks.length && !source.statements && "ebs" in submission.detail && submission.detail.ebs) {
+    throw invalidArgument("ded.ebs", "the data source masks columns, which a statement could rename: export tables");
+  }
   const others = approvers.filter((each) => each !== submitter);
   if (mode !== "none") {
     demandReasons(submission);

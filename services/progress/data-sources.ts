@@ -17,6 +17,8 @@ export interface ConfiguredSource {
   /** More estimated rows are refused. */
   maxRows?: number;
   masks: readonly MaskRule[];
+  /** Whether statements are taken although columns are masked, which a statement may rename. */
+  statements: boolean;
   /** Whether files say who had them made, and when. */
   watermark: boolean;
 }
@@ -39,6 +41,7 @@ const source = z.strictObject({
     )
     .max(1_000)
     .default([]),
+  statements: z.boolean("must be true or false").default(false),
   watermark: z.boolean("must be true or false").default(false),
 });
 const schema = z.record(name, source);
