@@ -76,6 +76,15 @@ async function running(server: DatabaseServerName, name: string, { sessions = fa
   }
 }
 
+/** Whether what runs in a database waits for the one that reads it. */
+async function waitsForReader(server: SqlServerName, name: string): Promise<boolean> {
+  const waiting = {
+    mariadb: `SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE DB = '${name}' AND STATE = 'Writing to net'`,
+    postgres: `SELECT count(*) FROM pg_stat_activity WHERE datname = '${name}' AND wait_event LIKE 'Client%'`,
+  };
+  return Number(await sql(server, serverUrl(server), waiting[server])) > 0;
+}
+
 describe.each(["mariadb", "postgres", "mongodb"] as const)("the end of a statement: %s", (server) => {
   describeWith(server, "by whatever it comes", () => {
     const scratch = new Scratch(server);
@@ -141,6 +150,20 @@ describe.each(["mariadb", "postgres", "mongodb"] as const)("the end of a stateme
         expect(source.position().pages).toBe(0);
       });
     });
+
+    if (server !== "mongodb") {
+      test("the server waits for a reader that is slow, and little is held of what it has sent", async () => {
+        await withDatabase(scratch.dsn, async (database) => {
+          const source = await database.rows({ statement: endless });
+          for await (const _batch of source.batches) {
+            const held = process.memoryUsage().rss;
+            await waitFor(() => waitsForReader(server, scratch.name));
+            expect(process.memoryUsage().rss - held).toBeLessThan(100 * 1_048_576);
+            break;
+          }
+        });
+      });
+    }
 
     test("closing the database ends what it runs", async () => {
       const database = await openDatabase(parseDsn(scratch.dsn), { ...OPTIONS, signal: new AbortController().signal });
