@@ -5,8 +5,8 @@ import { beforeAll, describe, expect, test } from "@jest/globals";
 import { parseDsn } from "../../lib/databases/dsn.ts";
 import { openDatabase } from "../../lib/databases/open.ts";
 import type { DatabaseServerName, SqlServerName } from "../databases.ts";
-import { OPTIONS, readAll, running, Scratch, withDatabase, withMongo } from "../databases.ts";
-import { describeWith } from "../servers.ts";
+import { OPTIONS, readAll, Scratch, sql, withDatabase, withMongo } from "../databases.ts";
+import { describeWith, serverUrl } from "../servers.ts";
 import { withTempDir } from "../temp-dir.ts";
 import { withSilentServer, withTcpProxy } from "../tcp-proxy.ts";
 import { waitFor } from "../wait-for.ts";
@@ -48,6 +48,42 @@ const STATEMENTS: Record<DatabaseServerName, Statements> = {
     one: JSON.stringify({ aggregate: "few", pipeline: [{ $project: { _id: 0, n: 1 } }] }),
   },
 };
+
+/** How many statements run in a database; with `sessions`, how many are connected to it. */
+async function running(server: DatabaseServerName, name: string, { sessions = false } = {}): Promise<number> {
+  const url = serverUrl(server);
+  switch (server) {
+    case "mariadb": {
+      const active = sessions ? "" : "AND COMMAND <> 'Sleep'";
+      return Number(
+        await sql(server, url, `SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE DB = '${name}' ${active}`),
+      );
+    }
+    case "postgres": {
+      const active = sessions ? "" : "AND state = 'active'";
+      return Number(
+        await sql(server, url, `SELECT count(*) FROM pg_stat_activity WHERE datname = '${name}' ${active}`),
+      );
+    }
+    case "mongodb":
+      return withMongo(url, async (client) => {
+        const stages = [
+          { $currentOp: { allUsers: true, idleCursors: true } },
+          { $match: { ns: { $regex: `^${name}\\.` } } },
+        ];
+        return (await client.db("admin").aggregate(stages).toArray()).length;
+      });
+  }
+}
+
+/** Whether what runs in a database waits for the one that reads it. */
+async function waitsForReader(server: SqlServerName, name: string): Promise<boolean> {
+  const waiting = {
+    mariadb: `SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE DB = '${name}' AND STATE = 'Writing to net'`,
+    postgres: `SELECT count(*) FROM pg_stat_activity WHERE datname = '${name}' AND wait_event LIKE 'Client%'`,
+  };
+  return Number(await sql(server, serverUrl(server), waiting[server])) > 0;
+}
 
 describe.each(["mariadb", "postgres", "mongodb"] as const)("the end of a statement: %s", (server) => {
   describeWith(server, "by whatever it comes", () => {
@@ -114,6 +150,20 @@ describe.each(["mariadb", "postgres", "mongodb"] as const)("the end of a stateme
         expect(source.position().pages).toBe(0);
       });
     });
+
+    if (server !== "mongodb") {
+      test("the server waits for a reader that is slow, and little is held of what it has sent", async () => {
+        await withDatabase(scratch.dsn, async (database) => {
+          const source = await database.rows({ statement: endless });
+          for await (const _batch of source.batches) {
+            const held = process.memoryUsage().rss;
+            await waitFor(() => waitsForReader(server, scratch.name));
+            expect(process.memoryUsage().rss - held).toBeLessThan(100 * 1_048_576);
+            break;
+          }
+        });
+      });
+    }
 
     test("closing the database ends what it runs", async () => {
       const database = await openDatabase(parseDsn(scratch.dsn), { ...OPTIONS, signal: new AbortController().signal });
