@@ -65,6 +65,17 @@ test("the README's upload is completed", async () => {
   });
 });
 
+test("the README's data task makes a workbook of 1,000 rows", async () => {
+  const script = await commands("Data tasks");
+  await withTempDir(async (directory) => {
+    await run(script, directory);
+    const [sheet] = await readWorkbook(join(directory, "customers.xlsx"));
+    expect(sheet?.rows.length).toBe(1_001);
+    expect(sheet?.rows[0]).toEqual(["id", "customer"]);
+    expect(sheet?.rows.at(-1)).toEqual([1_000, expect.stringMatching(/\w/)]);
+  });
+});
+
 test("the README's first task ends as SUCCESS", async () => {
   const script = await commands("A first task");
   await withTempDir(async (directory) => {

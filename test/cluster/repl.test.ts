@@ -49,6 +49,19 @@ test("queues stats shows what waits in a channel", async () => {
   expect(await type("queues stats bulk")).toMatch(/Ready\s*│ 1 /);
 });
 
+test("progress lists data tasks, shows one, and verifies the trail", async () => {
+  const columns = JSON.stringify([{ name: "id", kind: "sequence" }]);
+  const response = await fetch(`${node.http}/v1/task/submit`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ name: "made up", kind: "TASK_KIND_DATA_GENERATE", dgd: { rows: 1, columns } }),
+  });
+  const { taskId } = (await response.json()) as { taskId: string };
+  await waitFor(async () => ((await type("progress list --state success")).includes(taskId) ? true : undefined));
+  expect(await type(`progress show ${taskId}`)).toMatch(/"action": "SUBMIT"[^]*"action": "END"/);
+  expect(await type("progress verify")).toMatch(/4 steps, all as they were written; the last has [0-9a-f]{64}/);
+});
+
 test("what is wrong is told, and the console goes on", async () => {
   expect(await type("operations show nothing")).toContain("NOT_FOUND: there is no operation operations/nothing");
   expect(await type('operations list --filter "done = "')).toContain("INVALID_ARGUMENT: filter: at 8");
