@@ -53,6 +53,12 @@ export function importOf(dsn: string, table: string, more: Partial<DataImport> =
   };
 }
 
+export interface RunOptions {
+  signal?: AbortSignal;
+  onProgress?: (progress: WorkProgress) => void;
+  place?: WorkPlace;
+}
+
 /** A store of a test's own, and works that go there. */
 export class Workshop {
   readonly root: string;
@@ -63,9 +69,9 @@ export class Workshop {
     this.tempDir = join(directory, "temp");
   }
 
-  run(work: DataWork, options: { signal?: AbortSignal; onProgress?: (progress: WorkProgress) => void } = {}) {
-    const { signal = new AbortController().signal, onProgress = () => {} } = options;
-    return runWork(work, this.place(), { signal, onProgress });
+  run(work: DataWork, options: RunOptions = {}): Promise<WorkResult> {
+    const { signal = new AbortController().signal, onProgress = () => {}, place = this.place() } = options;
+    return runWork(work, place, { signal, onProgress });
   }
 
   check(work: DataWork): Promise<WorkEstimate> {

@@ -8,6 +8,8 @@ import { receiveError } from "./sent-error.ts";
 
 /** How long an aborted thread may take to end by itself; the whole must be over within a second. */
 const GRACE_MS = 700;
+/** How long a thread is waited for that was ended by force: while it is within native code, such as SQLite's, it goes on. */
+const FORCE_MS = 150;
 
 /** Three times what V8 calls a semi-space: less makes the collector run more, more only takes memory. */
 const YOUNG_GENERATION_MB = 24;
@@ -47,13 +49,17 @@ export async function runInThread<Result, Progress = never>(job: ThreadJob<Progr
   });
   Atomics.add(running, 0, 1);
   let timer: NodeJS.Timeout | undefined;
+  const stuck = Promise.withResolvers<End>();
   const abort = () => {
     worker.postMessage({ kind: "abort" } satisfies ToThread);
-    timer = setTimeout(() => void worker.terminate(), GRACE_MS);
+    timer = setTimeout(() => {
+      void worker.terminate();
+      timer = setTimeout(() => stuck.resolve({ kind: "crashed", error: new Error("it does not end") }), FORCE_MS);
+    }, GRACE_MS);
   };
   signal.addEventListener("abort", abort, { once: true });
   try {
-    const end = await endOf(worker, job);
+    const end = await Promise.race([endOf(worker, job), stuck.promise]);
     if (end.kind === "done") {
       const { result, written } = end.outcome as JobOutcome<Result>;
       if (!signal.aborted) return result;

@@ -1,0 +1,202 @@
+/** Works on databases that end before they are done: by whoever wants them no more, by the database, by a bound. */
+import { stat } from "node:fs/promises";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { beforeAll, describe, expect, test } from "@jest/globals";
+import type { DatabaseServerName } from "../databases.ts";
+import { OPTIONS, running, Scratch, withMongo } from "../databases.ts";
+import type { Workshop } from "../data-works.ts";
+import { accessTo, exportOf, importOf, withWorkshop, XLSX } from "../data-works.ts";
+import { describeWith } from "../servers.ts";
+import { withTcpProxy } from "../tcp-proxy.ts";
+import { waitFor } from "../wait-for.ts";
+
+/** What the brief of a cancellation is, with a little for a machine that is busy. */
+const END_MS = 1_000 + 500;
+
+/** Each document with each, and each of those with each, and so on. */
+const MANY_TIMES_MANY = [1, 2, 3].flatMap(() => [
+  { $lookup: { from: "many", pipeline: [{ $project: { n: 1 } }], as: "n" } },
+  { $unwind: "$n" },
+]);
+
+const STATEMENTS: Record<DatabaseServerName, { slow: string; endless: string }> = {
+  mariadb: {
+    slow: "SELECT SLEEP(50)",
+    endless: "SELECT seq, REPEAT('x', 100) FROM seq_1_to_1000000000",
+  },
+  postgres: {
+    slow: "SELECT pg_sleep(50)",
+    endless: "SELECT generate_series(1, 1000000000), repeat('x', 100)",
+  },
+  mongodb: {
+    slow: JSON.stringify({
+      aggregate: "many",
+      pipeline: [...MANY_TIMES_MANY, { $group: { _id: null, n: { $sum: 1 } } }],
+    }),
+    endless: JSON.stringify({ aggregate: "many", pipeline: [...MANY_TIMES_MANY, { $project: { n: 1 } }] }),
+  },
+};
+
+/** Resolves with the work's error; `meanwhile` does what ends it, and begins once `bytes` of its file are written. */
+async function endingOf(
+  workshop: Workshop,
+  work: ReturnType<typeof exportOf>,
+  { signal, begun }: { signal?: AbortSignal; begun: () => Promise<unknown> },
+  end: () => void,
+): Promise<Error> {
+  const outcome = workshop.run(work, { signal }).then(
+    () => new Error("it did not fail"),
+    (error: Error) => error,
+  );
+  await begun();
+  end();
+  return outcome;
+}
+
+/** Waits until some of its file is written. */
+async function fileBegun(workshop: Workshop): Promise<void> {
+  await waitFor(async () => {
+    const found = await Promise.all((await workshop.left()).map((path) => stat(path)));
+    return found.some((each) => each.isFile() && each.size > 0);
+  }, 20_000);
+}
+
+describe.each(["mariadb", "postgres", "mongodb"] as const)("a work on %s", (server) => {
+  describeWith(server, "ends", () => {
+    const scratch = new Scratch(server);
+    const { slow, endless } = STATEMENTS[server];
+
+    beforeAll(async () => {
+      if (server !== "mongodb") return;
+      await withMongo(scratch.dsn, async (client) => {
+        const documents = Array.from({ length: 1_000 }, (_, n) => ({ n, x: "x".repeat(100) }));
+        await client.db(scratch.name).collection("many").insertMany(documents);
+      });
+    });
+
+    const isRunning = async () => (await running(server, scratch.name)) > 0;
+    const viaPort = (port: number) => {
+      const url = new URL(scratch.dsn);
+      url.port = String(port);
+      if (server === "mongodb") url.search = "?directConnection=true";
+      return url.href;
+    };
+
+    test.each(["slow", "endless"] as const)("on the server too, with its signal, and leaves no file (%s)", (kind) =>
+      withWorkshop(async (workshop) => {
+        const cancelling = new AbortController();
+        const begun = async () => (kind === "slow" ? waitFor(isRunning, 20_000) : fileBegun(workshop));
+        const { signal } = cancelling;
+        let ended = 0;
+        const work = exportOf(scratch.dsn, { statement: kind === "slow" ? slow : endless }, XLSX);
+        const error = await endingOf(workshop, work, { signal, begun }, () => {
+          ended = performance.now();
+          cancelling.abort(new Error("not wanted any more"));
+        });
+        expect(error.message).toBe("not wanted any more");
+        expect(performance.now() - ended).toBeLessThan(END_MS);
+        expect(await workshop.left()).toEqual([]);
+        await waitFor(async () => !(await isRunning()), 1_000);
+      }),
+    );
+
+    test("with its reason when the connection is reset in the middle, and leaves nothing", () =>
+      withWorkshop((workshop) =>
+        withTcpProxy(Number(new URL(scratch.dsn).port), async ({ port, reset }) => {
+          const work = exportOf(viaPort(port), { statement: endless });
+          const error = await endingOf(workshop, work, { begun: () => fileBegun(workshop) }, reset);
+          expect(error).toMatchObject({ type: "UNAVAILABLE", message: expect.stringMatching(/connection|ECONNRESET/) });
+          expect(await workshop.left()).toEqual([]);
+          await waitFor(async () => !(await isRunning()), 30_000);
+        }),
+      ));
+
+    test("when the server says nothing any more", () =>
+      withWorkshop((workshop) =>
+        withTcpProxy(Number(new URL(scratch.dsn).port), async ({ port, hang }) => {
+          const limits = { ...OPTIONS, idleTimeoutMs: 1_000 };
+          const work = exportOf(accessTo(viaPort(port), { limits }), { statement: endless });
+          const error = await endingOf(workshop, work, { begun: () => fileBegun(workshop) }, hang);
+          expect(error).toMatchObject({
+            type: "UNAVAILABLE",
+            message: expect.stringContaining("sent nothing for 1 s"),
+          });
+          expect(await workshop.left()).toEqual([]);
+        }),
+      ));
+
+    test("before it begins where the password is wrong, which nothing tells", () =>
+      withWorkshop(async (workshop) => {
+        const url = new URL(scratch.dsn);
+        url.username ||= "longshore";
+        url.password = "s3cr3t-p%40ss";
+        if (server === "mongodb") url.search = "?directConnection=true&authSource=admin";
+        await workshop.upload("a\n1\n");
+        for (const work of [exportOf(url.href, { statement: slow }), importOf(url.href, "many")]) {
+          for (const attempt of [workshop.check(work), workshop.run(work)]) {
+            const error = await attempt.then(
+              () => undefined,
+              (thrown: Error) => thrown,
+            );
+            expect(error).toMatchObject({ type: "FAILED_PRECONDITION" });
+            expect(JSON.stringify(error) + error!.message + error!.stack).not.toContain("s3cr3t");
+          }
+        }
+        expect(await workshop.left()).toEqual([]);
+      }));
+  });
+});
+
+test("a work on SQLite ends with its signal, also while SQLite itself cannot be stopped", () =>
+  withWorkshop(async (workshop, directory) => {
+    const path = join(directory, "a.db");
+    new DatabaseSync(path).close();
+    const statement =
+      "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 30000000) SELECT count(*) FROM n";
+    const cancelling = new AbortController();
+    const reading = workshop.run(exportOf(`sqlite:${path}`, { statement }), { signal: cancelling.signal });
+    reading.catch(() => {});
+    // Its thread has begun when it takes time of the processor; nothing else tells of it.
+    const before = process.cpuUsage().user;
+    await waitFor(() => process.cpuUsage().user - before > 1_500_000, 20_000);
+    const ended = performance.now();
+    cancelling.abort(new Error("not wanted any more"));
+    await expect(reading).rejects.toThrow("not wanted any more");
+    expect(performance.now() - ended).toBeLessThan(END_MS);
+    expect(await workshop.left()).toEqual([]);
+  }));
+
+describeWith("postgres", "a work", () => {
+  const scratch = new Scratch("postgres");
+
+  test("fails where its file would be larger than it may be", () =>
+    withWorkshop(async (workshop) => {
+      const work = exportOf(scratch.dsn, { statement: STATEMENTS.postgres.endless });
+      const place = { ...workshop.place(), maxFileBytes: 10 * 1024 ** 2 };
+      await expect(workshop.run(work, { place })).rejects.toMatchObject({ type: "RESOURCE_EXHAUSTED" });
+      expect(await workshop.left()).toEqual([]);
+    }));
+
+  test("fits a heap that holds a small part of its rows", () =>
+    withWorkshop(async (workshop) => {
+      const statement = "SELECT n, repeat(n::text, 100) AS text FROM generate_series(1, 300000) AS n";
+      const place = { ...workshop.place(), heapMb: 40 };
+      const told: number[] = [];
+      const result = await workshop.run(exportOf(scratch.dsn, { statement }), {
+        place,
+        onProgress: ({ rows }) => told.push(rows),
+      });
+      expect(result.bytes).toBeGreaterThan(150_000_000);
+      expect(told.at(-1)).toBe(300_000);
+      expect(told).toEqual(told.toSorted((one, other) => one - other));
+    }));
+
+  test("is refused by the policy for hosts that may not be reached", () =>
+    withWorkshop(async (workshop) => {
+      const access = accessTo(scratch.dsn, { outbound: { allowPrivate: false } });
+      await expect(workshop.check(exportOf(access, { statement: "SELECT 1" }))).rejects.toMatchObject({
+        type: "PERMISSION_DENIED",
+      });
+    }));
+});
