@@ -126,7 +126,7 @@ class MongodbDatabase implements Database {
     return ask(this.#session, start);
   }
 
-  /** Ends on the servers what the session runs; a closed connection alone would not. */
+  /** Ends on the servers what the session runs: not each of them soon sees that its client is gone. */
   async #kill(): Promise<void> {
     const { client, database, session } = this.#session;
     const killing =
