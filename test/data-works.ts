@@ -23,7 +23,7 @@ export const XLSX: FileFormat = { extType: "XLSX", title: "报表" };
 const LIMITS = { connectTimeoutMs: 5_000, statementTimeoutMs: 600_000, idleTimeoutMs: 30_000 };
 
 export function accessTo(dsn: string, more: Partial<DatabaseAccess> = {}): DatabaseAccess {
-  return { dsn, outbound: OPTIONS.outbound, limits: LIMITS, ...more };
+  return { dsn, sqliteExcept: [], outbound: OPTIONS.outbound, limits: LIMITS, ...more };
 }
 
 export function exportOf(

@@ -4,6 +4,9 @@ import { failedPrecondition, LongshoreError, unavailable } from "../errors.ts";
 /** How often within the timeout the link is looked at: a loss is seen at most so much later. */
 const LOOKS = 4;
 
+/** A host that is gone is asked for after so long, by TCP itself. */
+export const KEEP_ALIVE_MS = 60_000;
+
 /** What a link is over: a socket, or whatever a driver has instead and does not count what it receives. */
 export interface Transport {
   readonly bytesRead: number;

@@ -22,18 +22,23 @@ export async function withDatabase<T>(
   }
 }
 
-async function sourceOf({ dsn, database, sqliteDirs }: DatabaseAccess): Promise<DataSource> {
+async function sourceOf({ dsn, database, sqliteDirs, sqliteExcept }: DatabaseAccess): Promise<DataSource> {
   const source = parseDsn(dsn);
   if (source.dialect !== "sqlite") return database === undefined ? source : { ...source, database };
-  return sqliteDirs === undefined ? source : { ...source, path: await allowedPath(source.path, sqliteDirs) };
+  const real = await realpath(source.path).catch(() => undefined);
+  const allowed = sqliteDirs === undefined || (real !== undefined && (await isWithin(real, sqliteDirs)));
+  if (!allowed || (real !== undefined && (await isWithin(real, sqliteExcept)))) {
+    // What is elsewhere, and whether anything is there, is not told.
+    const problem = `${source.path} is no file of the directories whose databases may be used`;
+    throw new LongshoreError("PERMISSION_DENIED", problem);
+  }
+  return { ...source, path: real ?? source.path };
 }
 
-/** Where a file really is; what is elsewhere, and whether anything is there, is not told. */
-async function allowedPath(path: string, directories: readonly string[]): Promise<string> {
-  const real = await realpath(path).catch(() => undefined);
+async function isWithin(path: string, directories: readonly string[]): Promise<boolean> {
   for (const directory of directories) {
     const root = await realpath(directory).catch(() => undefined);
-    if (real !== undefined && root !== undefined && real.startsWith(root === sep ? root : root + sep)) return real;
+    if (root !== undefined && path.startsWith(root === sep ? root : root + sep)) return true;
   }
-  throw new LongshoreError("PERMISSION_DENIED", `${path} is no file of the directories whose databases may be used`);
+  return false;
 }

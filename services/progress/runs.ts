@@ -34,7 +34,8 @@ export interface RunTask {
 }
 
 const CONNECT_TIMEOUT_MS = 10_000;
-const IDLE_TIMEOUT_MS = 60_000;
+/** A statement may think for as long as it may run; when the server has not ended it by then, it is not there any more. */
+const LOST_AFTER_MS = 30_000;
 const HEAP_MB = 1_024;
 const MAX_FILE_BYTES = 64 * 1024 ** 3;
 
@@ -116,10 +117,11 @@ async function prepare(service: This, task: DataTask): Promise<DataWork> {
       // A data source of the operator's may be anywhere.
       outbound: { allowPrivate: loopback || !!source, allow: config.exportAllowHosts, deny: config.exportDenyHosts },
       ...(config.sqliteDirs || !(loopback || source) ? { sqliteDirs: config.sqliteDirs ?? [] } : {}),
+      sqliteExcept: [config.dataDir],
       limits: {
         connectTimeoutMs: CONNECT_TIMEOUT_MS,
         statementTimeoutMs: config.progressStatementTimeout,
-        idleTimeoutMs: IDLE_TIMEOUT_MS,
+        idleTimeoutMs: config.progressStatementTimeout + LOST_AFTER_MS,
       },
     },
     ...(source && { source }),

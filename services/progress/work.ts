@@ -11,6 +11,8 @@ export interface DatabaseAccess {
   database?: string;
   /** Directories in which files of SQLite may be; undefined: anywhere. */
   sqliteDirs?: readonly string[];
+  /** Directories in which they may not be: the node's own store is no data source. */
+  sqliteExcept: readonly string[];
   outbound: OutboundPolicy;
   limits: Pick<DatabaseOptions, "connectTimeoutMs" | "statementTimeoutMs" | "idleTimeoutMs">;
 }

@@ -120,6 +120,16 @@ onSmallestAndLargest("data tasks", (start) => {
       expect(gone.reason).not.toBe("");
     });
 
+    test("reach no store of a node's own", async () => {
+      const service = cluster.nodes.at(-1)!.broker.options.longshore!;
+      const detail = await client.run(
+        exportOf(`sqlite:${service.dataDir}/longshore.db`, "SELECT 1"),
+        "PRE_CHECK_FAILED",
+      );
+      expect(detail.reason).not.toBe("");
+      if (service.mongodbUri === undefined) expect(detail.reason).toContain("is no file of the directories");
+    });
+
     test("are cancelled while they run, within a second, and leave no file", async () => {
       const id = await client.submit(exportOf(dsn, ENDLESS));
       await client.until(id, "RUNNING");

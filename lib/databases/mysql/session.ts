@@ -4,7 +4,7 @@ import { LongshoreError, unavailable } from "../../errors.ts";
 import { OutboundSocket } from "../../sources/outbound.ts";
 import type { SqlServer } from "../dsn.ts";
 import { hostText } from "../dsn.ts";
-import { Link, refusedByDatabase } from "../link.ts";
+import { KEEP_ALIVE_MS, Link, refusedByDatabase } from "../link.ts";
 import type { DatabaseOptions } from "../open.ts";
 import { quoter } from "../selection.ts";
 
@@ -41,7 +41,7 @@ export async function connect(
       user,
       password,
       database,
-      stream: () => socket.connect(port, host).setNoDelay(true).setKeepAlive(true),
+      stream: () => socket.connect(port, host).setNoDelay(true).setKeepAlive(true, KEEP_ALIVE_MS),
       // The time is kept here, for the driver's ends before TLS and login.
       connectTimeout: 0,
       charset: "utf8mb4",

@@ -5,7 +5,7 @@ import { LongshoreError, unavailable } from "../../errors.ts";
 import { OutboundSocket } from "../../sources/outbound.ts";
 import type { SqlServer } from "../dsn.ts";
 import { hostText } from "../dsn.ts";
-import { isSocketError, Link, refusedByDatabase } from "../link.ts";
+import { isSocketError, KEEP_ALIVE_MS, Link, refusedByDatabase } from "../link.ts";
 import type { DatabaseOptions } from "../open.ts";
 import { quoter } from "../selection.ts";
 
@@ -47,6 +47,7 @@ export async function connect(source: PostgresSource, options: DatabaseOptions):
       stream: () => socket,
       ssl: tlsOptions(tls),
       keepAlive: true,
+      keepAliveInitialDelayMillis: KEEP_ALIVE_MS,
       application_name: "longshore",
     });
     // It must have a listener always; what goes wrong comes to whoever waits.
