@@ -103,7 +103,8 @@ export function tell(steps: readonly Step[]): Told {
   for (const { action, state, actor, comment, data, number, time } of steps) {
     told.state = state;
     told.version = number;
-    told.updateTime = time;
+    // Files are kept from the end of the task on, however often they are fetched.
+    if (action !== "DOWNLOAD") told.updateTime = time;
     Object.assign(told, data === undefined ? {} : (JSON.parse(data) as Partial<Told>));
     if (action === "APPROVE") told.approvals = [...told.approvals, actor];
     if (action === "REMIND") told.remindedAt = time;

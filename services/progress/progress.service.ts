@@ -8,15 +8,13 @@ import { configOf } from "../../lib/config.ts";
 import type { DataSource } from "../../lib/databases/dsn.ts";
 import { describeDsn, parseDsn } from "../../lib/databases/dsn.ts";
 import { encryptionKeys } from "../../lib/encryption-keys.ts";
-import { LongshoreError, failedPrecondition, invalidArgument, viewError } from "../../lib/errors.ts";
+import { failedPrecondition, invalidArgument, viewError } from "../../lib/errors.ts";
 import type { ObjectStore } from "../../lib/objects/object-store.ts";
 import { openObjects } from "../../lib/objects/open.ts";
 import { objectsPlace } from "../../lib/objects/place.ts";
-import { signPath, verifyPath } from "../../lib/objects/signed-url.ts";
 import { readPageSize } from "../../lib/page-size.ts";
 import { readPageToken, writePageToken } from "../../lib/page-token.ts";
 import { baseUrl } from "../../lib/public-url.ts";
-import { rest } from "../../lib/rest-options.ts";
 import { seal, unsealWith } from "../../lib/sealed.ts";
 import { signingKey } from "../../lib/signing-key.ts";
 import { Waits } from "../../lib/waits.ts";
@@ -29,17 +27,20 @@ import { checkApprovable } from "./approval.ts";
 import { Attendant } from "./attendant.ts";
 import type { Draft, Verdict } from "./audit.ts";
 import type { DataTask, Told } from "./data-task.ts";
-import { STATES, approved, cancelled, downloaded, hasEnded, rejected, started, submitted } from "./data-task.ts";
+import { STATES, approved, cancelled, hasEnded, rejected, started, submitted } from "./data-task.ts";
 import type { ConfiguredSource } from "./data-sources.ts";
 import { findSource, readDataSources } from "./data-sources.ts";
 import type { Params, Submission } from "./request.ts";
-import { checkDetail, line, readSubmission } from "./request.ts";
+import { checkDetail, line, readDigits, readSubmission } from "./request.ts";
+import type { Which } from "./download.ts";
+import { download, signedPath } from "./download.ts";
+import { restActions } from "./rest-actions.ts";
 import type { RunTask } from "./runs.ts";
 import { CHANNELS, checkTask, readProgress, removeFiles, runTask, submitRun, tempDir } from "./runs.ts";
 import type { Known } from "./task-store.ts";
 import { TaskStore } from "./task-store.ts";
 import type { Message } from "./wire.ts";
-import { DETAIL_MESSAGE, PROTO, detailMessage, fromRest, idOfHash, runHash, summaryMessage, toRest } from "./wire.ts";
+import { DETAIL_MESSAGE, PROTO, detailMessage, idOfHash, runHash, summaryMessage } from "./wire.ts";
 
 export interface ProgressService extends WithDatastore {
   tasks: TaskStore;
@@ -55,18 +56,18 @@ export interface ProgressService extends WithDatastore {
   submit(ctx: Context, submission: Submission): Promise<Known>;
   change(id: string, decide: (told: Told, task: DataTask) => Draft | undefined): Promise<Known>;
   detail(known: Known): Promise<Message>;
-  link(id: string, which: "file" | "report", told: Told): string;
+  link(id: string, which: Which, told: Told): string;
   nextChange(ctx: Context<Params, WatchMeta>, id: string): Promise<Change>;
   dsnOf(task: DataTask): string;
 }
 
 export type This = Service & ProgressService;
 
-interface WatchMeta {
+export interface WatchMeta {
   stream?: { cursor?: unknown };
 }
 
-interface Change {
+export interface Change {
   items: Message[];
   cursor: unknown;
   done: boolean;
@@ -77,7 +78,6 @@ const LEASE_SECONDS = 30;
 const WATCH_MS = 20_000;
 const LOOK_MS = 1_000;
 const DAY_MS = 86_400_000;
-const REST_ID = /^\d{1,20}$/;
 
 const progress: ServiceSchema<object, object, object, This> = {
   name: "progress",
@@ -118,7 +118,7 @@ const progress: ServiceSchema<object, object, object, This> = {
     getTaskDetail: {
       idempotent: true,
       async handler(this: This, { params }: Context<Params>) {
-        return this.detail(await this.tasks.load(readTaskId(params)));
+        return this.detail(await this.tasks.load(readDigits(params["task_id"], "task_id")));
       },
     },
 
@@ -179,76 +179,12 @@ const progress: ServiceSchema<object, object, object, This> = {
       timeout: 0,
       bulkhead: { enabled: false },
       handler(this: This, ctx: Context<Params, WatchMeta>) {
-        return this.nextChange(ctx, readTaskId(ctx.params));
+        return this.nextChange(ctx, readDigits(ctx.params["task_id"], "task_id"));
       },
     },
 
-    restSubmit: {
-      rest: "POST /v1/task/submit",
-      async handler(this: This, ctx: Context<Params>) {
-        const answer = await ctx.call<Message, Message>(
-          "progress.submitTask",
-          fromRest("SubmitTaskRequest", ctx.params),
-        );
-        return toRest("SubmitTaskResponse", answer);
-      },
-    },
-
-    restDetail: {
-      rest: "GET /v1/task/detail",
-      idempotent: true,
-      async handler(this: This, { params }: Context<Params>) {
-        const id = readTaskId(fromRest("GetTaskDetailRequest", params));
-        return toRest("GetTaskDetailResponse", await this.detail(await this.tasks.load(id)));
-      },
-    },
-
-    restList: {
-      rest: "GET /v1/tasks",
-      idempotent: true,
-      async handler(this: This, ctx: Context<Params>) {
-        const answer = await ctx.call<Message, Message>("progress.listTasks", fromRest("ListTasksRequest", ctx.params));
-        return toRest("ListTasksResponse", answer);
-      },
-    },
-
-    restApprove: restChange("POST /v1/task/{id}:approve", "approve", "ApproveRequest"),
-    restReject: restChange("POST /v1/task/{id}:reject", "reject", "ApproveRequest"),
-    restStart: restChange("POST /v1/task/{id}:start", "start", "StartRequest"),
-    restCancel: restChange("POST /v1/task/{id}:cancel", "cancel", "CancelRequest"),
-
-    /** Server-sent events: the detail, and again when it has changed, until the task has ended. */
-    restWatch: {
-      rest: rest({ path: "GET /v1/task/{id}:watch", response: "events" }),
-      timeout: 0,
-      bulkhead: { enabled: false },
-      async handler(this: This, ctx: Context<Params, WatchMeta>) {
-        const { items, ...change } = await this.nextChange(ctx, readRestId(ctx.params));
-        return { items: items.map((item) => toRest("GetTaskDetailResponse", item)), ...change };
-      },
-    },
-
-    /** Checks the link, notes who has it used, and says which object it stands for; the gateway sends that. */
-    download: {
-      rest: rest({ path: "GET /v1/task/{id}/{which}", response: "object", headers: ["range"] }),
-      async handler(this: This, { params, meta }: Context<Params & LinkParams, { headers: Record<string, string> }>) {
-        const { which, expires, signature } = params;
-        const id = readRestId(params);
-        const verdict = verifyPath(linkPath(id, which), { expires, signature }, this.signingKey);
-        if (verdict !== "valid") {
-          const problem = verdict === "expired" ? "the link has expired" : "the link is not one of ours";
-          throw new LongshoreError("PERMISSION_DENIED", problem);
-        }
-        // A download that goes on is the one that was noted.
-        const whole = !meta.headers["range"] || /^bytes=0-/.test(meta.headers["range"]);
-        const { told } = await this.tasks.load(id);
-        if (whole) await this.tasks.change(id, (now) => downloaded(now, ""));
-        const { file = "", report = "", name = "" } = told.result ?? {};
-        return which === "report"
-          ? { key: report, fileName: `${id}.refused.csv`, contentType: "text/csv" }
-          : { key: file, fileName: name, contentType: mediaTypeOf(name) };
-      },
-    },
+    ...restActions,
+    download,
 
     /** What the operations of runs hold. */
     describeTasks: {
@@ -350,7 +286,7 @@ const progress: ServiceSchema<object, object, object, This> = {
       const keptUntil = updateTime.getTime() + fileRetentionDays * DAY_MS;
       if (!key || keptUntil <= Date.now()) return "";
       const expires = new Date(Math.min(keptUntil, Date.now() + downloadTtl));
-      return baseUrl(this.broker) + signPath(linkPath(id, which), expires, this.signingKey);
+      return baseUrl(this.broker) + signedPath(id, which, expires, this.signingKey);
     },
 
     /** The detail, once it is not the one that the client has; nothing where it stays that for long. */
@@ -405,29 +341,8 @@ const progress: ServiceSchema<object, object, object, This> = {
   },
 };
 
-interface LinkParams {
-  which: "file" | "report";
-  expires?: string;
-  signature?: string;
-}
-
 function concurrency(service: Service): number {
   return configOf(service.broker).progressConcurrency;
-}
-
-type RestRequest = "ApproveRequest" | "StartRequest" | "CancelRequest";
-
-/** An RPC that answers the detail; REST names the task in the path. */
-function restChange(path: string, action: string, request: RestRequest) {
-  return {
-    rest: path,
-    async handler(this: This, ctx: Context<Params>) {
-      const { id, ...params } = ctx.params;
-      const message = fromRest(request, params);
-      const answer = await ctx.call<Message, Message>(`progress.${action}`, { ...message, progress_id: id });
-      return toRest("GetTaskDetailResponse", answer);
-    },
-  };
 }
 
 function readSource({ dsn }: Submission, configured: ConfiguredSource | undefined): DataSource {
@@ -450,21 +365,8 @@ async function demandComing(ctx: Context, schedule: { cron: string; timeZone: st
   }
 }
 
-function readTaskId(params: Params): string {
-  return readDigits(params["task_id"], "task_id");
-}
-
 function readProgressId(params: Params): string {
   return readDigits(params["progress_id"], "progress_id");
-}
-
-function readRestId(params: Params): string {
-  return readDigits(params["id"], "id");
-}
-
-function readDigits(value: unknown, field: string): string {
-  if (typeof value === "string" && REST_ID.test(value) && value !== "0") return value;
-  throw invalidArgument(field, "must be the number of a task");
 }
 
 function readDecision(params: Params, option: "APPROVE" | "REJECT"): { id: string; actor: string; comment: string } {
@@ -487,15 +389,6 @@ function readState(params: Params) {
   const state = STATES.find((each) => each === value);
   if (!state) throw invalidArgument("state", `must be one of ${STATES.join(", ")}`);
   return state;
-}
-
-function linkPath(id: string, which: string): string {
-  return `/v1/task/${id}/${which}`;
-}
-
-function mediaTypeOf(name: string): string {
-  if (name.endsWith(".zip")) return "application/zip";
-  return name.endsWith(".csv") ? "text/csv" : "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet";
 }
 
 function ifMissing(error: unknown): undefined {

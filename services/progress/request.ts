@@ -73,6 +73,8 @@ const KINDS: Record<string, { kind: Kind; field: "ded" | "did" | "dgd" }> = {
   TASK_KIND_DATA_IMPORT: { kind: "IMPORT", field: "did" },
   TASK_KIND_DATA_GENERATE: { kind: "GENERATE", field: "dgd" },
 };
+/** A uint64. */
+const ID = /^\d{1,20}$/;
 const MAX_NAME = 255;
 const MAX_REASON = 4_000;
 const MAX_TABLES = 1_000;
@@ -228,4 +230,10 @@ export function line(params: Params, field: string, most = MAX_NAME): string {
   const value = limited(text(params, field), field, most);
   if (/\p{Cc}/u.test(value)) throw invalidArgument(field, "must hold no control character");
   return value;
+}
+
+/** The number of a task, in digits. */
+export function readDigits(value: unknown, field: string): string {
+  if (typeof value === "string" && ID.test(value) && value !== "0") return value;
+  throw invalidArgument(field, "must be the number of a task");
 }

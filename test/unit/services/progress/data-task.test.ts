@@ -7,6 +7,7 @@ import {
   approved,
   cancelled,
   checked,
+  downloaded,
   ended,
   expired,
   hasEnded,
@@ -64,6 +65,13 @@ test("one that needs nobody's word is approved by its check, begins by itself an
   life.add(ended(life.told, "SUCCESS", { reason: "", result }));
   expect(life.told).toMatchObject({ state: "SUCCESS", reason: "", result });
   expect(ended(life.told, "FAILURE", { reason: "late" })).toBeUndefined();
+  const { updateTime } = life.told;
+  expect(life.add(downloaded(life.told, "ann")).told).toMatchObject({
+    state: "SUCCESS",
+    reason: "",
+    result,
+    updateTime,
+  });
 });
 
 test("one whose check finds a problem has ended, with the reason", () => {
