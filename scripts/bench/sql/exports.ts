@@ -14,6 +14,7 @@ import type { Figure } from "../queue/verdict.ts";
 import type { SqlServer, SqlServers } from "./servers.ts";
 import { clientCommand, makeTable, sql } from "./servers.ts";
 
+const TABLE = "exported";
 const ROWS = 1_000_000;
 const ROUNDS = 3;
 
@@ -35,41 +36,36 @@ interface Contest {
 export async function measureExports(run: Run, servers: SqlServers): Promise<Figure[]> {
   const path = join(run.directory, "exported");
   const serverDirectory = run.makeDirectory("copied", unprivilegedUser());
-  const node = (writer: ExportTask["writer"], server: SqlServer, rows: number) => () =>
+  const node = (writer: ExportTask["writer"], server: SqlServer) => () =>
     inChild<Sample>("../sql/export-process.ts", {
       writer,
       dsn: servers[server],
-      table: tableOf(rows),
-      rows,
+      table: TABLE,
+      rows: ROWS,
       path,
     } satisfies ExportTask);
-  for (const server of ["postgres", "mariadb"] as const) await makeTable(servers, server, tableOf(ROWS), ROWS);
+  for (const server of ["postgres", "mariadb"] as const) await makeTable(servers, server, TABLE, ROWS);
   const contests: Contest[] = [
     {
       name: "PostgreSQL to CSV / COPY TO",
       atLeast: 0.25,
-      ours: node("CSV", "postgres", ROWS),
+      ours: node("CSV", "postgres"),
       peer: () =>
         seconds(() =>
-          sql(
-            servers,
-            "postgres",
-            `COPY ${tableOf(ROWS)} TO '${join(serverDirectory, "copied")}' (FORMAT csv, HEADER)`,
-          ),
+          sql(servers, "postgres", `COPY ${TABLE} TO '${join(serverDirectory, "copied")}' (FORMAT csv, HEADER)`),
         ),
     },
     {
       name: "MariaDB to CSV / mariadb --batch --quick",
       atLeast: 0.33,
-      ours: node("CSV", "mariadb", ROWS),
-      peer: () =>
-        seconds(() => clientToFile(clientCommand(servers, "mariadb", `SELECT * FROM ${tableOf(ROWS)}`), path)),
+      ours: node("CSV", "mariadb"),
+      peer: () => seconds(() => clientToFile(clientCommand(servers, "mariadb", `SELECT * FROM ${TABLE}`), path)),
     },
     {
       name: "MariaDB to XLSX level 1 / mysql2 and exceljs",
       atLeast: 5,
-      ours: node("XLSX", "mariadb", ROWS),
-      peer: node("exceljs", "mariadb", ROWS),
+      ours: node("XLSX", "mariadb"),
+      peer: node("exceljs", "mariadb"),
     },
   ];
   const lines: string[][] = [];
@@ -89,10 +85,6 @@ export async function measureExports(run: Run, servers: SqlServers): Promise<Fig
     ...lines,
   ]);
   return figures;
-}
-
-function tableOf(rows: number): string {
-  return `bench_${rows}`;
 }
 
 async function pairsOf({ name, ours, peer }: Contest): Promise<{ ours: number; peer: number }[]> {
