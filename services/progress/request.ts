@@ -107,7 +107,7 @@ export function readSubmission(params: Params): Submission {
 /** Checks the detail by parsing; `source` is absent of rows that are generated into a file. */
 export async function checkDetail({ kind, detail, field }: Submission, source?: DataSource): Promise<void> {
   if (kind === "EXPORT") await checkExport(detail as ExportDetail, source!.dialect);
-  else if (kind === "IMPORT") checkImport(detail as ImportDetail, source!.dialect);
+  else if (kind === "IMPORT") checkImport(detail as ImportDetail);
   else checkGenerate(detail as GenerateDetail);
   limited(detail.database ?? "", `${field}.database`, MAX_NAME);
 }
@@ -133,7 +133,7 @@ async function checkExport({ ebs, eatt, type, encoding }: ExportDetail, dialect:
   }
 }
 
-function checkImport(detail: ImportDetail, dialect: Dialect): void {
+function checkImport(detail: ImportDetail): void {
   required(detail.table, "did.table");
   required(detail.upload_key, "did.upload_key");
   if (detail.batch_size > MAX_BATCH) throw invalidArgument("did.batch_size", `must be at most ${MAX_BATCH}`);
@@ -143,7 +143,6 @@ function checkImport(detail: ImportDetail, dialect: Dialect): void {
   const targets = Object.values(detail.mapping ?? {});
   if (targets.includes("")) throw invalidArgument("did.mapping", "names no column of the table for one of the file's");
   if (new Set(targets).size < targets.length) throw invalidArgument("did.mapping", "names a column of the table twice");
-  if (dialect === "mongodb" && detail.dry_run) throw invalidArgument("did.dry_run", "cannot be had of MongoDB");
 }
 
 function checkGenerate(detail: GenerateDetail): void {
