@@ -60,26 +60,36 @@ class Loading {
         from = to;
         if (this.#rows.length === batchRows) await this.#write();
       }
-      if (this.#refused.length >= batchRows) await this.#write();
+      if (this.#refused.length >= batchRows) await this.#writeAll();
       signal.throwIfAborted();
     }
+    await this.#writeAll();
+  }
+
+  /** What was read so far. */
+  async #writeAll(): Promise<void> {
     await this.#write();
+    await this.#refuseBefore(Infinity);
   }
 
   async #write(): Promise<void> {
-    const [rows, numbers, refused] = [this.#rows, this.#numbers, this.#refused];
+    const [rows, numbers] = [this.#rows, this.#numbers];
+    if (rows.length === 0) return;
     this.#rows = [];
     this.#numbers = [];
-    this.#refused = [];
-    if (rows.length > 0) {
-      const taken = await this.#writer.write(rows.map(this.#load.rowOf));
-      this.counts.rows += taken.written;
-      this.counts.skipped += taken.skipped;
-      for (const { index, reason } of taken.refused)
-        refused.push({ number: numbers[index]!, reason, cells: rows[index]! });
-    }
-    refused.sort((one, other) => one.number - other.number);
-    for (const row of refused) await this.#refuse(row);
+    const taken = await this.#writer.write(rows.map(this.#load.rowOf));
+    this.counts.rows += taken.written;
+    this.counts.skipped += taken.skipped;
+    for (const { index, reason } of taken.refused)
+      this.#refused.push({ number: numbers[index]!, reason, cells: rows[index]! });
+    await this.#refuseBefore(numbers.at(-1)! + 1);
+  }
+
+  /** In the order of the file: readers tell of rows that are far ahead of what is written. */
+  async #refuseBefore(number: number): Promise<void> {
+    const refused = this.#refused.toSorted((one, other) => one.number - other.number);
+    this.#refused = refused.filter((row) => row.number >= number);
+    for (const row of refused.slice(0, refused.length - this.#refused.length)) await this.#refuse(row);
   }
 
   async #refuse(row: RefusedFileRow): Promise<void> {

@@ -22,6 +22,8 @@ export class RefusedReport {
   constructor(store: ObjectStore, options: ReportOptions) {
     this.#store = store;
     this.#options = options;
+    // Whoever reads it is told; it may not be read yet.
+    this.#rows.on("error", () => {});
   }
 
   async add(row: ReportedRow): Promise<void> {
