@@ -5,7 +5,7 @@ import { beforeAll, describe, expect, test } from "@jest/globals";
 import { parseDsn } from "../../lib/databases/dsn.ts";
 import { openDatabase } from "../../lib/databases/open.ts";
 import type { DatabaseServerName, SqlServerName } from "../databases.ts";
-import { OPTIONS, readAll, Scratch, sql, withDatabase, withMongo } from "../databases.ts";
+import { OPTIONS, readAll, running, Scratch, sql, withDatabase, withMongo } from "../databases.ts";
 import { describeWith, serverUrl } from "../servers.ts";
 import { withTempDir } from "../temp-dir.ts";
 import { withSilentServer, withTcpProxy } from "../tcp-proxy.ts";
@@ -48,33 +48,6 @@ const STATEMENTS: Record<DatabaseServerName, Statements> = {
     one: JSON.stringify({ aggregate: "few", pipeline: [{ $project: { _id: 0, n: 1 } }] }),
   },
 };
-
-/** How many statements run in a database; with `sessions`, how many are connected to it. */
-async function running(server: DatabaseServerName, name: string, { sessions = false } = {}): Promise<number> {
-  const url = serverUrl(server);
-  switch (server) {
-    case "mariadb": {
-      const active = sessions ? "" : "AND COMMAND <> 'Sleep'";
-      return Number(
-        await sql(server, url, `SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE DB = '${name}' ${active}`),
-      );
-    }
-    case "postgres": {
-      const active = sessions ? "" : "AND state = 'active'";
-      return Number(
-        await sql(server, url, `SELECT count(*) FROM pg_stat_activity WHERE datname = '${name}' ${active}`),
-      );
-    }
-    case "mongodb":
-      return withMongo(url, async (client) => {
-        const stages = [
-          { $currentOp: { allUsers: true, idleCursors: true } },
-          { $match: { ns: { $regex: `^${name}\\.` } } },
-        ];
-        return (await client.db("admin").aggregate(stages).toArray()).length;
-      });
-  }
-}
 
 /** Whether what runs in a database waits for the one that reads it. */
 async function waitsForReader(server: SqlServerName, name: string): Promise<boolean> {
