@@ -3,6 +3,8 @@
  * so it is done after every step, when a hint comes, and for each task now and then: what was missed, or died half-way, is
  * done then.
  */
+import { readdir, rm, stat } from "node:fs/promises";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { configOf } from "../../lib/config.ts";
 import { viewError } from "../../lib/errors.ts";
@@ -11,7 +13,7 @@ import { checked, ended, expired, hasEnded, reminded, started } from "./data-tas
 import type { ImportDetail } from "./request.ts";
 import type { This } from "./progress.service.ts";
 import type { RunTask } from "./runs.ts";
-import { CHANNELS, FILES } from "./runs.ts";
+import { CHANNELS, FILES, tempDir } from "./runs.ts";
 import type { Known } from "./task-store.ts";
 import { checkHash, runHash } from "./wire.ts";
 import type { WorkResult } from "./work.ts";
@@ -20,6 +22,8 @@ const LOOK_EVERY_MS = 15_000;
 const SWEEP_EVERY_MS = 3_600_000;
 const BATCH = 100;
 const DAY_MS = 86_400_000;
+/** Longer than any statement may run. */
+const DEAD_AFTER_MS = 8 * DAY_MS;
 
 export class Attendant {
   readonly #service: This;
@@ -37,6 +41,7 @@ export class Attendant {
     this.#loops = Promise.all([
       this.#every(LOOK_EVERY_MS, () => this.#lookAround()),
       this.#every(SWEEP_EVERY_MS, () => this.#removeOldFiles()),
+      this.#every(SWEEP_EVERY_MS, () => this.#removeDeadWork()),
     ]);
   }
 
@@ -176,6 +181,16 @@ export class Attendant {
     for await (const { key, modifiedAt } of objects.list(FILES)) {
       if (this.#stop.signal.aborted) return;
       if (modifiedAt.getTime() < before) await objects.delete(key);
+    }
+  }
+
+  /** What a process has left that died at its work. */
+  async #removeDeadWork(): Promise<void> {
+    const directory = tempDir(configOf(this.#service.broker).dataDir);
+    for (const name of await readdir(directory)) {
+      const path = join(directory, name);
+      const { mtimeMs } = await stat(path);
+      if (mtimeMs < Date.now() - DEAD_AFTER_MS) await rm(path, { recursive: true, force: true });
     }
   }
 

@@ -179,6 +179,11 @@ describe.each(stores)("an upload to $name", ({ withStage }) => {
         expect((await client.refused("GET", `/v1/${parts.key}`)).status).toBe(404);
         expect(await keysOf(stage)).toEqual([upload.key]);
         if (stage.s3) expect(await stage.s3.uploads()).toEqual([]);
+        await node.broker.call("upload.release", { ...claim, owner: "other" });
+        expect(await client.get(upload.key)).toMatchObject({ claimedBy: "progress" });
+        await node.broker.call("upload.release", claim);
+        await sweep(stage);
+        expect(await client.get(upload.key)).toMatchObject({ claimedBy: "" });
         await node.broker.call("upload.delete", { key: upload.key });
         await node.broker.call("upload.delete", { key: upload.key });
         expect(await keysOf(stage)).toEqual([]);
