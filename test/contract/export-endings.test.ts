@@ -72,7 +72,8 @@ onEveryTopology("the end of an export", (start) => {
   let queues: QueuesClient;
 
   beforeAll(async () => {
-    cluster = await start({ exportCallbackSecret: SECRET });
+    // Pages are kept from the first moment on: what is left of them is seen below.
+    cluster = await start({ exportCallbackSecret: SECRET, exportCheckpoint: 1 });
     client = new ExportClient(cluster.gateways[0].http);
     other = new ExportClient(cluster.gateways[1].http);
     queues = new QueuesClient(cluster.gateways[1].grpc);
@@ -161,10 +162,14 @@ onEveryTopology("the end of an export", (start) => {
       ],
     ];
 
-    test.each(cancels)("of %s comes within a second and leaves no file", (_, cancel) =>
+    test.each(cancels)("of %s comes within a second and leaves neither file nor kept pages", (_, cancel) =>
       withHangingExport(client, {}, async (key, source, hanging) => {
         expect(await client.detail(key)).toMatchObject({ status: 1, fail_reason: "", down_url: "" });
-        await waitFor(async () => (await filesOf(worker(), key)).length === 1);
+        // The file that is being written, and pages that are kept.
+        await waitFor(async () => {
+          const files = await filesOf(worker(), key);
+          return files.some((path) => path.includes("/pages/")) && files.some((path) => path.includes("/.incoming/"));
+        });
         const before = performance.now();
         await cancel(key);
         await waitFor(() => hanging.size === 0, 1_000);

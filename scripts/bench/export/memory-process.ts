@@ -2,6 +2,7 @@
 import { once } from "node:events";
 import { createWriteStream } from "node:fs";
 import { pipeline } from "node:stream/promises";
+import { setFlagsFromString } from "node:v8";
 import { Worker, isMainThread, workerData } from "node:worker_threads";
 import type { MemoryTask, Peak } from "./memory.ts";
 import type { JobTask } from "./pages.ts";
@@ -22,6 +23,8 @@ async function measure(task: MemoryTask): Promise<Peak> {
 }
 
 function writeInThread(task: WriterTask): () => Promise<void> {
+  // As scripts/start.ts does, for the rounds with the flags of `npm start`.
+  setFlagsFromString("--max-semi-space-size=0");
   return async () => {
     const worker = new Worker(new URL(import.meta.url), {
       workerData: task,
