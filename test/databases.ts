@@ -3,7 +3,7 @@ import { afterAll, beforeAll } from "@jest/globals";
 import { MongoClient } from "mongodb";
 import type { Database, Selection } from "../lib/databases/database.ts";
 import { parseDsn } from "../lib/databases/dsn.ts";
-import type { DatabaseOptions } from "../lib/databases/open.ts";
+import type { DatabaseOptions } from "../lib/databases/database.ts";
 import { openDatabase } from "../lib/databases/open.ts";
 import type { Column, Row } from "../lib/tabular/table.ts";
 import { run } from "../scripts/servers/command.ts";

@@ -1,3 +1,4 @@
+import type { OutboundPolicy } from "../sources/outbound.ts";
 import type { RowSource } from "../sources/row-source.ts";
 import type { Row } from "../tabular/table.ts";
 
@@ -50,6 +51,21 @@ export interface TableWriter {
   /** Commits those of the batch that the database takes, and answers the others. A batch is all or nothing to a crash. */
   write(rows: readonly Row[]): Promise<{ written: number; skipped: number; refused: readonly RefusedRow[] }>;
   close(): Promise<void>;
+}
+
+export interface DatabaseOptions {
+  /** Ends everything, and kills on the server what still runs. */
+  signal: AbortSignal;
+  /** How long name resolution, connection, TLS and login may take together. */
+  connectTimeoutMs: number;
+  /** How long one statement may run, from its start to its last row. */
+  statementTimeoutMs: number;
+  /** How long a server that is waited for may send nothing: then the connection is taken for lost. */
+  idleTimeoutMs: number;
+  /** Judges the address that is connected to. */
+  outbound: OutboundPolicy;
+  /** Refuses writers, and has the database itself refuse writes. */
+  readOnly: boolean;
 }
 
 /**

@@ -1,22 +1,6 @@
 import { invalidArgument } from "../errors.ts";
-import type { OutboundPolicy } from "../sources/outbound.ts";
-import type { Database } from "./database.ts";
+import type { Database, DatabaseOptions } from "./database.ts";
 import type { DataSource } from "./dsn.ts";
-
-export interface DatabaseOptions {
-  /** Ends everything, and kills on the server what still runs. */
-  signal: AbortSignal;
-  /** How long name resolution, connection, TLS and login may take together. */
-  connectTimeoutMs: number;
-  /** How long one statement may run, from its start to its last row. */
-  statementTimeoutMs: number;
-  /** How long a server that is waited for may send nothing: then the connection is taken for lost. */
-  idleTimeoutMs: number;
-  /** Judges the address that is connected to. */
-  outbound: OutboundPolicy;
-  /** Refuses writers, and has the database itself refuse writes. */
-  readOnly: boolean;
-}
 
 /** Connects to a database, and loads its driver only then; rejects as `Database` says, or where the policy forbids the host. */
 export async function openDatabase(source: DataSource, options: DatabaseOptions): Promise<Database> {

@@ -1,6 +1,6 @@
 /** The trail of what was done: steps that are only ever added, each with the hash of the one before it. */
 import { createHash } from "node:crypto";
-import type { State } from "./data-task.ts";
+import type { State } from "./states.ts";
 
 export type Action =
   "SUBMIT" | "CHECK" | "APPROVE" | "REJECT" | "START" | "CANCEL" | "END" | "DOWNLOAD" | "REMIND" | "EXPIRE";

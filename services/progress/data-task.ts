@@ -1,35 +1,9 @@
 /** The life of a data task: what may be done to it when, and what is known of it from its steps. Pure. */
 import { LongshoreError, failedPrecondition, invalidArgument } from "../../lib/errors.ts";
 import type { Draft, Step } from "./audit.ts";
+import type { State } from "./states.ts";
+import { hasEnded } from "./states.ts";
 import type { WorkResult } from "./work.ts";
-
-export type State =
-  | "PRE_CHECK"
-  | "PRE_CHECK_FAILED"
-  | "APPROVING"
-  | "NOT_APPROVED"
-  | "APPROVED"
-  /** A task by CRON that is approved: its runs are tasks of their own. */
-  | "SCHEDULED"
-  | "RUNNING"
-  | "SUCCESS"
-  | "FAILURE"
-  | "CANCEL";
-
-export const STATES: readonly State[] = [
-  "PRE_CHECK",
-  "PRE_CHECK_FAILED",
-  "APPROVING",
-  "NOT_APPROVED",
-  "APPROVED",
-  "SCHEDULED",
-  "RUNNING",
-  "SUCCESS",
-  "FAILURE",
-  "CANCEL",
-];
-
-const ENDED = new Set<State>(["PRE_CHECK_FAILED", "NOT_APPROVED", "SUCCESS", "FAILURE", "CANCEL"]);
 
 export type Kind = "EXPORT" | "IMPORT" | "GENERATE";
 
@@ -109,13 +83,9 @@ export function tell(steps: readonly Step[]): Told {
     if (action === "APPROVE") told.approvals = [...told.approvals, actor];
     if (action === "REMIND") told.remindedAt = time;
     if (action === "CHECK" && state === "APPROVING") told.approvingSince = time;
-    if (ENDED.has(state) && state !== "SUCCESS" && action !== "DOWNLOAD") told.reason = comment;
+    if (hasEnded(state) && state !== "SUCCESS" && action !== "DOWNLOAD") told.reason = comment;
   }
   return told;
-}
-
-export function hasEnded(state: State): boolean {
-  return ENDED.has(state);
 }
 
 type Decidable = Pick<DataTask, "_id" | "submitter" | "executor" | "schedule">;
@@ -175,7 +145,7 @@ export function started(task: Decidable, told: Told, actor: string): Draft {
 }
 
 export function cancelled(task: Decidable, told: Told, actor: string, comment: string): Draft {
-  if (ENDED.has(told.state)) throw failedPrecondition(`task ${task._id} has ended: it is ${told.state}`);
+  if (hasEnded(told.state)) throw failedPrecondition(`task ${task._id} has ended: it is ${told.state}`);
   return { action: "CANCEL", state: "CANCEL", actor, comment: comment || "cancelled" };
 }
 

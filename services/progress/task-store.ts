@@ -6,8 +6,10 @@ import { isDuplicateKey } from "../../lib/datastore/datastore.ts";
 import { LongshoreError, notFound } from "../../lib/errors.ts";
 import type { Draft, Step, Verdict } from "./audit.ts";
 import { NO_HASH, hashStep, verifyTrail } from "./audit.ts";
-import type { DataTask, State, Told } from "./data-task.ts";
-import { hasEnded, tell } from "./data-task.ts";
+import type { DataTask, Told } from "./data-task.ts";
+import { tell } from "./data-task.ts";
+import type { State } from "./states.ts";
+import { hasEnded } from "./states.ts";
 
 const TASK_INDEXES: IndexDescription[] = [
   { name: "created", key: { createTime: -1, _id: -1 } },

@@ -1,5 +1,5 @@
 import type { OnConflict } from "../../lib/databases/database.ts";
-import type { DatabaseOptions } from "../../lib/databases/open.ts";
+import type { DatabaseOptions } from "../../lib/databases/database.ts";
 import type { ObjectsPlace } from "../../lib/objects/open.ts";
 import type { GenerateSpec } from "../../lib/sources/generate-spec.ts";
 import type { OutboundPolicy } from "../../lib/sources/outbound.ts";

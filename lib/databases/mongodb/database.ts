@@ -5,7 +5,7 @@ import type { RowSource } from "../../sources/row-source.ts";
 import type { Row } from "../../tabular/table.ts";
 import { batchSource, columnsOf, ROWS_PER_BATCH } from "../batches.ts";
 import type { Database, Selection, TableColumn, TableWriter, Writing } from "../database.ts";
-import type { DatabaseOptions } from "../open.ts";
+import type { DatabaseOptions } from "../database.ts";
 import { noSuchTable } from "../selection.ts";
 import { cellOf } from "./cells.ts";
 import { keysOf } from "./keys.ts";

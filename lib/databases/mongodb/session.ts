@@ -7,7 +7,7 @@ import { OutboundGuard } from "../../sources/outbound.ts";
 import type { MongoServers } from "../dsn.ts";
 import { hostText } from "../dsn.ts";
 import { isSocketError, Link, refusedByDatabase } from "../link.ts";
-import type { DatabaseOptions } from "../open.ts";
+import type { DatabaseOptions } from "../database.ts";
 
 export type MongoSource = MongoServers & { database: string };
 

@@ -1,7 +1,7 @@
 import { failedPrecondition } from "../../errors.ts";
 import type { RowSource } from "../../sources/row-source.ts";
 import type { Database, Selection, TableColumn, TableWriter, Writing } from "../database.ts";
-import type { DatabaseOptions } from "../open.ts";
+import type { DatabaseOptions } from "../database.ts";
 import type { KnownTable } from "../selection.ts";
 import { composeSelect, noSuchTable } from "../selection.ts";
 import { expectedRows } from "./estimate.ts";

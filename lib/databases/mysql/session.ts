@@ -5,7 +5,7 @@ import { OutboundSocket } from "../../sources/outbound.ts";
 import type { SqlServer } from "../dsn.ts";
 import { hostText } from "../dsn.ts";
 import { KEEP_ALIVE_MS, Link, refusedByDatabase } from "../link.ts";
-import type { DatabaseOptions } from "../open.ts";
+import type { DatabaseOptions } from "../database.ts";
 import { quoter } from "../selection.ts";
 
 export const quote = quoter("`");

@@ -2,7 +2,7 @@ import { failedPrecondition } from "../../errors.ts";
 import type { RowSource } from "../../sources/row-source.ts";
 import type { Database, Selection, TableColumn, TableWriter, Writing } from "../database.ts";
 import { refusedByDatabase } from "../link.ts";
-import type { DatabaseOptions } from "../open.ts";
+import type { DatabaseOptions } from "../database.ts";
 import { composeSelect } from "../selection.ts";
 import { findTable, readableTables } from "./catalogue.ts";
 import { readRows } from "./rows.ts";

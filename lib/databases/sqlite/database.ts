@@ -8,7 +8,7 @@ import { batchSource, columnsOf, ROWS_PER_BATCH } from "../batches.ts";
 import type { Database, Selection, TableColumn, TableWriter, Writing } from "../database.ts";
 import type { SqliteFile } from "../dsn.ts";
 import { refusedByDatabase } from "../link.ts";
-import type { DatabaseOptions } from "../open.ts";
+import type { DatabaseOptions } from "../database.ts";
 import type { KnownTable } from "../selection.ts";
 import { composeSelect, noSuchTable, quoter } from "../selection.ts";
 import { finishCell, typeOf } from "./cells.ts";

@@ -3,7 +3,7 @@ import { DatabaseSync } from "node:sqlite";
 import type { Cell, Row } from "../../tabular/table.ts";
 import { objectText } from "../../tabular/table.ts";
 import type { RefusedRow, TableColumn, TableWriter, Writing } from "../database.ts";
-import type { DatabaseOptions } from "../open.ts";
+import type { DatabaseOptions } from "../database.ts";
 import { bytesOf } from "../refused-rows.ts";
 import type { KnownTable } from "../selection.ts";
 import { chosenColumns } from "../selection.ts";

@@ -10,13 +10,13 @@ import {
   downloaded,
   ended,
   expired,
-  hasEnded,
   rejected,
   reminded,
   started,
   submitted,
   tell,
 } from "../../../../services/progress/data-task.ts";
+import { hasEnded } from "../../../../services/progress/states.ts";
 
 const BASE = { _id: "7", submitter: "sue", executor: "AUTO" as Executor };
 const NOBODY: Terms = { mode: "none", approvers: [] };
