@@ -71,7 +71,7 @@ export async function sql(server: SqlServerName, dsn: string, statement: string)
         )
       : await run(
           "mariadb",
-          [...mariadbArgs(dsn), "--batch", "--raw", "--skip-column-names", "-e", statement],
+          [...mariadbArgs(dsn), "--local-infile", "--batch", "--raw", "--skip-column-names", "-e", statement],
           options,
         );
   return printed.replace(/\n$/, "");
