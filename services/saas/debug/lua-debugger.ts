@@ -1,7 +1,7 @@
 import { unavailable } from "../../../lib/errors.ts";
 import { compileLua } from "../../../lib/lua/lua-wasm.ts";
 import type { ScriptData, ScriptOutcome } from "./script.ts";
-import { LIMITS } from "./script.ts";
+import { failed, LIMITS } from "./script.ts";
 import { ScriptLine } from "./script-line.ts";
 import { ScriptThread } from "./script-thread.ts";
 
@@ -49,7 +49,7 @@ export class LuaDebugger {
    */
   async run(script: string, data: ScriptData, { signal, owner = "" }: ScriptRun): Promise<ScriptOutcome> {
     if (Buffer.byteLength(script) > LIMITS.scriptBytes) {
-      return { printOutput: "", error: "the script is longer than 1 MB", targetsOutput: "" };
+      return failed("the script is longer than 1 MB");
     }
     await this.#line.enter(owner, signal);
     const running = this.#runInThread(script, data, AbortSignal.any([signal, this.#closing.signal]));

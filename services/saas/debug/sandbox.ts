@@ -1,7 +1,7 @@
 import { LuaOutOfMemory, LuaState, ScriptProblem } from "../../../lib/lua/lua-state.ts";
 import { Printed, pushGlobals } from "./globals.ts";
 import type { ScriptData, ScriptOutcome } from "./script.ts";
-import { CHUNK_NAME, LIMITS, ScriptEnded, TOO_LONG } from "./script.ts";
+import { CHUNK_NAME, LIMITS, ScriptEnded, TOO_LONG, TOO_MUCH } from "./script.ts";
 import { pushSrtaModule } from "./srta-module.ts";
 import { SRTA } from "./srta-constants.ts";
 import type { Given } from "./stand-ins.ts";
@@ -114,7 +114,7 @@ export class Sandbox {
 
 /** What the client is told; errors that are none of the script's go on. */
 function describe(thrown: unknown): string {
-  if (thrown instanceof LuaOutOfMemory) return "the script needed more than 64 MB of memory";
+  if (thrown instanceof LuaOutOfMemory) return TOO_MUCH;
   if (thrown instanceof ScriptProblem || thrown instanceof ScriptEnded) {
     const text = thrown.message.replace(new RegExp(`^${CHUNK_NAME}:(\\d+): `), "line $1: ");
     return text.length > ERROR_CHARACTERS ? `${text.slice(0, ERROR_CHARACTERS)}…` : text;

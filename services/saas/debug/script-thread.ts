@@ -1,9 +1,10 @@
 import { once } from "node:events";
 import { setTimeout as delay } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
+import { unavailable } from "../../../lib/errors.ts";
 import type { DebugThreadStart, FromDebugThread, ToDebugThread } from "./debug-thread.ts";
 import type { ScriptData, ScriptOutcome } from "./script.ts";
-import { LIMITS, TOO_LONG } from "./script.ts";
+import { failed, LIMITS, TOO_LONG, TOO_MUCH } from "./script.ts";
 
 const START_MS = 30_000;
 
@@ -41,7 +42,8 @@ export class ScriptThread {
       return thread;
     } catch (error) {
       await thread.end();
-      throw error;
+      signal.throwIfAborted();
+      throw unavailable("no thread for scripts could be started", error);
     }
   }
 
@@ -56,9 +58,10 @@ export class ScriptThread {
       const ended = await Promise.race([answer, watch]);
       if (typeof ended !== "string") return ended.outcome!;
       await this.end();
-      return { printOutput: "", error: ended, targetsOutput: "" };
+      return failed(ended);
     } catch (error) {
       await this.end();
+      if ((error as NodeJS.ErrnoException).code === "ERR_WORKER_OUT_OF_MEMORY") return failed(TOO_MUCH);
       throw error;
     } finally {
       over.abort();

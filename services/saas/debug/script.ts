@@ -35,6 +35,12 @@ export const LIMITS = {
 export const CHUNK_NAME = "line";
 
 export const TOO_LONG = "the script took more than 1 s of CPU";
+export const TOO_MUCH = "the script needed more than 64 MB of memory";
+
+/** The outcome of a script that nothing is known of but this. */
+export function failed(error: string): ScriptOutcome {
+  return { printOutput: "", error, targetsOutput: "" };
+}
 
 /** Ends a script for good, whatever it does about errors. */
 export class ScriptEnded extends Error {}

@@ -73,16 +73,16 @@ export class ZoneClock {
   }
 
   truncate(time: number, unit: TimeUnit): number {
-    const { year, month, day, minute, second } = this.local(time);
+    const local = this.local(time);
     switch (unit) {
       case "minute":
-        return time - second;
+        return this.#begin(time - local.second, { ...local, second: 0 });
       case "hour":
-        return time - minute * 60 - second;
+        return this.#begin(time - local.minute * 60 - local.second, { ...local, minute: 0, second: 0 });
       case "day":
-        return this.at({ year, month, day, hour: 0, minute: 0, second: 0 });
+        return this.at({ ...local, hour: 0, minute: 0, second: 0 });
       case "month":
-        return this.at({ year, month, day: 1, hour: 0, minute: 0, second: 0 });
+        return this.at({ ...local, day: 1, hour: 0, minute: 0, second: 0 });
     }
   }
 
@@ -90,6 +90,12 @@ export class ZoneClock {
   addDate(time: number, years: number, months: number, days: number): number {
     const local = this.local(time);
     return this.at({ ...local, year: local.year + years, month: local.month + months, day: local.day + days });
+  }
+
+  /** Of an hour that comes twice each has its own begin; one that the clocks were changed in has what it began with. */
+  #begin(time: number, local: LocalTime): number {
+    const { minute, second } = this.local(time);
+    return minute === local.minute && second === local.second ? time : this.at(local);
   }
 
   /** Seconds that the zone is ahead of UTC then. */
