@@ -1,0 +1,31 @@
+/** What the documents name; numbers that they do not give are ours. */
+export const SRTA = {
+  DS_DID: 1,
+  DS_WUID: 2,
+  U8: 1,
+  U32: 2,
+  FLAG: 3,
+  OS_UNKNOWN: 0,
+  OS_IOS: 1,
+  OS_ANDROID: 2,
+  OS_HARMONY: 3,
+  OS_OTHER: 4,
+  SITESET_UNION: 15,
+  SITESET_WECHAT: 21,
+  SITESET_XQ: 25,
+  SITESET_XS_NEWS: 27,
+  SITESET_XS_VIDEO: 28,
+  TARGETINFO_ENABLE: 1,
+  TARGETINFO_CPC_PRICE: 2,
+  TARGETINFO_CPA_PRICE: 3,
+  TARGETINFO_USER_WEIGHT_FACTOR: 4,
+  TARGETINFO_CPC_FACTOR: 5,
+} as const;
+
+export const OPERATING_SYSTEMS: readonly number[] = [
+  SRTA.OS_UNKNOWN,
+  SRTA.OS_IOS,
+  SRTA.OS_ANDROID,
+  SRTA.OS_HARMONY,
+  SRTA.OS_OTHER,
+];
