@@ -20,7 +20,7 @@ export async function serveJob<Data, Result, Progress>(
 ): Promise<void> {
   const port = parentPort!;
   // The node's own work goes before. On Linux this is the thread's priority, elsewhere it would be the whole process's.
-  if (process.platform === "linux") setPriority(constants.priority.PRIORITY_LOW);
+  if (process.platform === "linux") setPriority(constants.priority.PRIORITY_BELOW_NORMAL);
   const { data, objects, owner, running } = workerData as JobStart;
   shareWriters(running);
   const controller = new AbortController();
