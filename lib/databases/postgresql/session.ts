@@ -57,7 +57,9 @@ export async function connect(source: PostgresSource, options: DatabaseOptions):
     link.cut(error);
     const known = explained(error);
     // All else that the driver tells of here is a connection that fails: no TLS, a certificate that is not trusted, …
-    throw known instanceof LongshoreError || options.signal.aborted ? known : unavailable(`${name}: ${(known as Error).message}`);
+    throw known instanceof LongshoreError || options.signal.aborted
+      ? known
+      : unavailable(`${name}: ${(known as Error).message}`);
   } finally {
     clearTimeout(timer);
   }
