@@ -72,7 +72,7 @@ export class SaasClient {
   async send(path: string, body: Uint8Array | string, headers: Record<string, string> = {}): Promise<Answer> {
     const all = { "content-type": "application/x-protobuf", ...signed(this.#identity), ...headers };
     const given = Object.fromEntries(Object.entries(all).filter(([, value]) => value !== ""));
-    const response = await fetch(this.#http + path, { method: "POST", body: body as BodyInit, headers: given });
+    const response = await fetch(this.#http + path, { method: "POST", body: body as string, headers: given });
     const bytes = Buffer.from(await response.arrayBuffer());
     const json = response.headers.get("content-type")?.startsWith("application/json");
     return { http: response.status, ...(json ? (JSON.parse(bytes.toString()) as Answer) : decode(bytes)) };

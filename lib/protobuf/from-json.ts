@@ -4,6 +4,7 @@
  */
 import protobuf from "protobufjs";
 import { invalidArgument } from "../errors.ts";
+import { camelCase } from "./json.ts";
 
 type Message = Record<string, unknown>;
 
@@ -54,8 +55,8 @@ function readMessage(type: protobuf.Type, json: Message, path: string): Message 
 }
 
 function fieldOf(type: protobuf.Type, name: string): protobuf.Field | undefined {
-  const snake = name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
-  return [name, snake].filter((each) => Object.hasOwn(type.fields, each)).map((each) => type.fields[each]!)[0];
+  if (Object.hasOwn(type.fields, name)) return type.fields[name];
+  return type.fieldsArray.find((field) => camelCase(field.name) === name);
 }
 
 function readField(field: protobuf.Field, value: unknown, where: string): unknown {

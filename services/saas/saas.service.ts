@@ -53,6 +53,7 @@ interface GrpcMeta {
   grpc?: Readonly<Record<string, string>>;
 }
 
+/** Copied for each path: of an object that is there twice, the registry tells other nodes only once. */
 const HEADERS = ["account", "time", "authorization", "content-encoding"];
 /** A write of 10,000 items with long ids has some 10 MB. */
 const MAX_BODY = 16 * 1024 * 1024;
@@ -167,10 +168,10 @@ const saas: ServiceSchema<object, object, object, This> = {
       return account;
     },
 
-    /** The answer with its code; that of the refusal where the work throws one. */
+    /** The answer, without a code where it is SUCC, the default; that of the refusal where the work throws one. */
     async answered(this: This, work: () => Promise<SaasAnswer>): Promise<SaasAnswer> {
       try {
-        return { code: "SUCC", ...(await work()) };
+        return await work();
       } catch (error) {
         const view = viewError(error);
         if (view.type === "INTERNAL") this.logger.error("a request failed", error);
@@ -199,7 +200,7 @@ const saas: ServiceSchema<object, object, object, This> = {
 function commandOf(paths: string[], commands?: Command[]): ActionSchema {
   return {
     rest: paths.map((path) =>
-      rest({ path: `POST ${path}`, body: "bytes", bodyErrors: "pass", limit: MAX_BODY, headers: HEADERS }),
+      rest({ path: `POST ${path}`, body: "bytes", bodyErrors: "pass", limit: MAX_BODY, headers: [...HEADERS] }),
     ) as never,
     async handler(this: This, { params, meta }: Context<HttpParams, HttpMeta>) {
       const { contentType, bodyError } = params;
