@@ -4,9 +4,9 @@ import { viewError } from "../../lib/errors.ts";
 import type { Account, AccountStore, DataSpace } from "./account-store.ts";
 import { isEmpty, readChange } from "./change.ts";
 import type { Place, RecordStore, UserChange } from "./record-store.ts";
+import { RecordsRead } from "./records-read.ts";
 import { refusal } from "./refusal.ts";
 import type { ColumnWriteCommand, Command, ReadCommand, SaasAnswer, SaasRequest, WriteCommand } from "./wire.ts";
-import { valueItem } from "./wire.ts";
 
 const MAX_READS = 100;
 const MAX_WRITES = 10_000;
@@ -55,9 +55,7 @@ async function read(command: ReadCommand, account: Account, { accounts, records 
     place,
     items.map(({ userid }) => userid),
   );
-  const now = records.nowSeconds();
-  const cmd_res = found.map((record, index) => valueItem(record, index, now));
-  return { read_res: { succ_cmd_count: cmd_res.length, fail_cmd_count: 0, cmd_res } };
+  return new RecordsRead(found, records.nowSeconds());
 }
 
 async function write(command: WriteCommand, account: Account, { accounts, records }: Stores): Promise<SaasAnswer> {

@@ -24,7 +24,7 @@ import { codeOf, refusal } from "./refusal.ts";
 import type { Credentials } from "./signature.ts";
 import { checkSignature, checkTime, credentialsOf } from "./signature.ts";
 import type { Command, Format, SaasAnswer, SaasRequest } from "./wire.ts";
-import { MEDIA_TYPES, PROTO, decodeRequest, encodeAnswer, formatOf, readMessage } from "./wire.ts";
+import { MEDIA_TYPES, PROTO, decodeRequest, encodeAnswer, formatOf, messageOf, readMessage } from "./wire.ts";
 
 interface SaasService extends WithDatastore {
   accounts: AccountStore;
@@ -66,11 +66,12 @@ const saas: ServiceSchema<object, object, object, This> = {
   actions: {
     /** Over gRPC. */
     do: {
-      handler(this: This, { params, meta }: Context<Record<string, unknown>, GrpcMeta>) {
-        return this.answered(async () => {
+      async handler(this: This, { params, meta }: Context<Record<string, unknown>, GrpcMeta>) {
+        const answer = await this.answered(async () => {
           const account = await this.authenticate(credentialsOf(meta.grpc), undefined);
           return this.quota.within(account, () => perform(readMessage(params), undefined, account, this));
         });
+        return messageOf(answer);
       },
     },
 

@@ -4,8 +4,7 @@ import { fromJson } from "../../lib/protobuf/from-json.ts";
 import { toJson } from "../../lib/protobuf/json.ts";
 import { loadProto, readProto } from "../../lib/protobuf/proto-source.ts";
 import type { Regions } from "./change.ts";
-import type { Flag, UserRecord } from "./record.ts";
-import { FLAGS, UINT32S } from "./record.ts";
+import { RecordsRead } from "./records-read.ts";
 import { refusal } from "./refusal.ts";
 
 export const PROTO = "saasapi/saasapi.proto";
@@ -54,16 +53,8 @@ export interface SaasRequest {
   column_write: ColumnWriteCommand;
 }
 
-export type SaasAnswer = Record<string, unknown>;
-
-export interface ValueItem {
-  cmd_index: number;
-  cmd_code: number;
-  bytes: Uint8Array;
-  uint32s: number[];
-  flags_with_expire: Flag[];
-  last_modify_time: number;
-}
+/** A SaasRes. */
+export type SaasAnswer = Record<string, unknown> | RecordsRead;
 
 export type Format = "protobuf" | "json";
 
@@ -97,18 +88,12 @@ export function readMessage(message: Record<string, unknown>): SaasRequest {
   return SaasReq.fromObject(message) as unknown as SaasRequest;
 }
 
-export function encodeAnswer(answer: SaasAnswer, format: Format): Buffer {
-  if (format === "json") return Buffer.from(JSON.stringify(toJson(SaasRes, answer)));
-  return SaasRes.encode(SaasRes.fromObject(answer)).finish() as Buffer;
+export function messageOf(answer: SaasAnswer): Record<string, unknown> {
+  return answer instanceof RecordsRead ? answer.toMessage() : answer;
 }
 
-export function valueItem(record: UserRecord, index: number, nowSeconds: number): ValueItem {
-  return {
-    cmd_index: index,
-    cmd_code: 0,
-    bytes: record.bytes,
-    uint32s: Array.from({ length: UINT32S }, (_, column) => record.uint32(column)),
-    flags_with_expire: Array.from({ length: FLAGS }, (_, column) => record.flagAt(column, nowSeconds)),
-    last_modify_time: record.modifyTime,
-  };
+export function encodeAnswer(answer: SaasAnswer, format: Format): Buffer {
+  if (format === "json") return Buffer.from(JSON.stringify(toJson(SaasRes, messageOf(answer))));
+  if (answer instanceof RecordsRead) return answer.encode();
+  return SaasRes.encode(SaasRes.fromObject(answer)).finish() as Buffer;
 }
