@@ -6,7 +6,11 @@ import type { AccountChange, DataSpace, SpaceKind, StoredAccount } from "./accou
 export type Params = Record<string, unknown>;
 
 const ID = /^[A-Za-z0-9_-]{1,64}$/;
-const id = z.string("must be given").regex(ID, "must be 1 to 64 of [A-Za-z0-9_-]");
+/** The console gives digits as a number. */
+const id = z
+  .union([z.string(), z.number().transform(String)], "must be given")
+  .transform(String)
+  .refine((value) => ID.test(value), "must be 1 to 64 of [A-Za-z0-9_-]");
 const limit = z.coerce.number().int("must be a whole number").min(0, "must be 0 or more").max(1_000_000);
 const change = {
   token: z.string().min(6, "must be at least 6 characters").max(256, "must be at most 256 characters").optional(),
