@@ -8,7 +8,7 @@ export type Params = Record<string, unknown>;
 const ID = /^[A-Za-z0-9_-]{1,64}$/;
 /** The console gives digits as a number. */
 const id = z
-  .union([z.string(), z.number().transform(String)], "must be given")
+  .union([z.string(), z.number()], "must be given")
   .transform(String)
   .refine((value) => ID.test(value), "must be 1 to 64 of [A-Za-z0-9_-]");
 const limit = z.coerce.number().int("must be a whole number").min(0, "must be 0 or more").max(1_000_000);

@@ -38,7 +38,11 @@ export async function perform(
       return writeColumns(request.column_write, account, stores);
     case "debug":
       throw refusal("CMD_ERROR", "debug: this version runs no scripts yet");
-    default:
+    case "task_create":
+    case "task_list":
+    case "task_run":
+    case "task_delete":
+    case "task_info":
       throw notThere(cmd);
   }
 }

@@ -49,8 +49,9 @@ interface Draft {
   packed: Buffer;
 }
 
-/** Users that are read and written together. */
+/** Users that are read and written together, and how often at a time: the embedded store flushes once for all of those. */
 const CHUNK = 500;
+const LANES = 4;
 /** Requests of one group, and requests that may wait. */
 const GROUP = 16;
 const WAITING = 1_000;
@@ -118,11 +119,16 @@ export class RecordStore {
         else pending.set(id, { space: place.space, changes: [change] });
       }
     }
-    const ids = [...pending.keys()];
-    for (let from = 0; from < ids.length; from += CHUNK) {
-      const some = ids.slice(from, from + CHUNK);
-      await this.#writeSome(new Map(some.map((id) => [id, pending.get(id)!])));
-    }
+    const users = [...pending];
+    const chunks = Array.from({ length: Math.ceil(users.length / CHUNK) }, (_, index) =>
+      users.slice(index * CHUNK, (index + 1) * CHUNK),
+    );
+    const lane = async () => {
+      for (let chunk = chunks.shift(); chunk; chunk = chunks.shift()) await this.#writeSome(new Map(chunk));
+    };
+    const ends = await Promise.allSettled(Array.from({ length: LANES }, lane));
+    const failed = ends.find((end) => end.status === "rejected");
+    if (failed) throw failed.reason;
     return group.map(() => ({ value: undefined }));
   }
 
