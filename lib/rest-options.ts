@@ -9,6 +9,11 @@ export interface RestOptions {
    * `contentType`; `object` goes to the object store, and the parameter `object` tells where: a `StoredBody`.
    */
   body?: "json" | "bytes" | "object";
+  /**
+   * With `bytes`: a body that is too large or cannot be read is not refused, but told to the action as the parameter
+   * `bodyError`, a `BodyError`, in the place of `body`.
+   */
+  bodyErrors?: "pass";
   /** Bytes of the body at most; 4 MiB by default. */
   limit?: number;
   /**
@@ -23,6 +28,13 @@ export interface RestOptions {
    * `events`: it is pulled for pages of server-sent events, as for a server stream of gRPC.
    */
   response?: "json" | "object" | "events";
+}
+
+/** Why there is no body. */
+export interface BodyError {
+  /** HTTP status that it would be refused with. */
+  status: number;
+  message: string;
 }
 
 /** What a `check` says of the body that may come. */

@@ -15,6 +15,7 @@ const OURS = [
   "PROGRESS_",
   "DATASOURCES_",
   "QUEUES_",
+  "SAAS_",
   "LONGSHORE_",
 ];
 

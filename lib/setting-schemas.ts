@@ -7,6 +7,8 @@ export const text = z.string().trim().min(1, "must not be empty");
 
 export const flag = z.enum(["true", "false"], "must be true or false").transform((value) => value === "true");
 
+export const switched = z.enum(["0", "1"], "must be 0 or 1").transform((value) => value === "1");
+
 /** A whole number, both bounds included. */
 export function integer(min: number, max: number) {
   const problem = `must be a whole number from ${min} to ${max}`;

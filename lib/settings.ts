@@ -18,6 +18,7 @@ import {
   secret,
   secretList,
   subjectToken,
+  switched,
   text,
 } from "./setting-schemas.ts";
 
@@ -344,6 +345,13 @@ export const SETTINGS = {
     default: "2",
     schema: integer(1, 64),
     meaning: "How many data tasks this node runs at a time.",
+  },
+  saasDemo: {
+    variable: "SAAS_DEMO",
+    default: "0",
+    schema: switched,
+    meaning:
+      "1: there is an account 2000 with the token ABCDEF and data spaces 1 (did) and 2 (wuid), for a first try. Anybody knows them.",
   },
   requestTimeout: {
     variable: "REQUEST_TIMEOUT",

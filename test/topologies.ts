@@ -43,7 +43,7 @@ async function three(config: Partial<Config>): Promise<Cluster> {
   };
   const nodes = await Promise.all([
     startNode({ services: ["api-gateway"], config: shared }),
-    startNode({ services: ["queues", "export", "operations"], config: shared }),
+    startNode({ services: ["queues", "export", "operations", "saas"], config: shared }),
     startNode({ config: shared }),
   ]);
   const [first, , last] = nodes as [TestNode, TestNode, TestNode];
@@ -62,6 +62,7 @@ async function knowsItsServices({ http }: TestNode): Promise<void> {
     "/v1/export/history?user_id=any",
     "/v1/operations",
     "/v1/tasks",
+    "/v1/saas/accounts",
   ]) {
     while ((await fetch(http + path)).status !== 200) continue;
   }

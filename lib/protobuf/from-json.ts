@@ -1,9 +1,10 @@
 /**
  * Protobuf JSON (https://protobuf.dev/programming-guides/json/) as an action takes a message: names as in the proto, enums by
- * name, 64-bit integers as text. What a query says counts as well: `ded.ebs.statement=SELECT 1`.
+ * name, 64-bit integers as text, bytes as Buffer. What a query says counts as well: `ded.ebs.statement=SELECT 1`.
  */
 import protobuf from "protobufjs";
 import { invalidArgument } from "../errors.ts";
+import { camelCase } from "./json.ts";
 
 type Message = Record<string, unknown>;
 
@@ -54,8 +55,8 @@ function readMessage(type: protobuf.Type, json: Message, path: string): Message 
 }
 
 function fieldOf(type: protobuf.Type, name: string): protobuf.Field | undefined {
-  const snake = name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
-  return [name, snake].filter((each) => Object.hasOwn(type.fields, each)).map((each) => type.fields[each]!)[0];
+  if (Object.hasOwn(type.fields, name)) return type.fields[name];
+  return type.fieldsArray.find((field) => camelCase(field.name) === name);
 }
 
 function readField(field: protobuf.Field, value: unknown, where: string): unknown {
@@ -84,6 +85,7 @@ function readValue(field: protobuf.Field, value: unknown, where: string): unknow
   }
   if (INTEGERS.has(type)) return Number(readInteger(value, type, 32, where));
   if (LONGS.has(type)) return String(readInteger(value, type, 64, where));
+  if (type === "bytes") return readBytes(value, where);
   throw new TypeError(`${field.fullName}: fields of ${type} are not read from JSON`);
 }
 
@@ -97,6 +99,13 @@ function readBoolean(value: unknown, where: string): boolean {
   if (value === true || value === "true") return true;
   if (value === false || value === "false") return false;
   throw invalidArgument(where, "must be true or false");
+}
+
+/** Base64 in either alphabet, padded or not. */
+function readBytes(value: unknown, where: string): Buffer {
+  if (typeof value !== "string" || !/^[A-Za-z0-9+/_-]*={0,2}$/.test(value))
+    throw invalidArgument(where, "must be base64");
+  return Buffer.from(value, "base64");
 }
 
 function readInteger(value: unknown, type: string, bits: 32 | 64, where: string): bigint {

@@ -62,6 +62,7 @@ function fraction(nanos: number): string {
   return `.${digits.replace(/(?:000){1,2}$/, "")}`;
 }
 
-function camelCase(name: string): string {
+/** The name of a field in JSON. */
+export function camelCase(name: string): string {
   return name.replace(/_([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
 }

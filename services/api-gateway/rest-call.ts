@@ -3,13 +3,13 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { GatewayResponse, IncomingRequest } from "moleculer-web";
 import { LongshoreError } from "../../lib/errors.ts";
 import type { ObjectStore } from "../../lib/objects/object-store.ts";
-import type { BodyTerms, RestOptions, StoredBody } from "../../lib/rest-options.ts";
+import type { BodyError, BodyTerms, RestOptions, StoredBody } from "../../lib/rest-options.ts";
 import { sendEvents } from "./event-response.ts";
 import { readBody, readJsonBody } from "./json-body.ts";
 import { storeBody } from "./object-body.ts";
 import type { ServedObject } from "./object-response.ts";
 import { sendObject } from "./object-response.ts";
-import { sendError } from "./rest-errors.ts";
+import { sendError, viewRestError } from "./rest-errors.ts";
 import type { RestRoute } from "./rest-routes.ts";
 
 const DEFAULT_LIMIT = 4 * 1024 * 1024;
@@ -81,13 +81,22 @@ async function answer(
     return sendObject(req, res, result as ServedObject, await scope.objects(), signal);
   }
   scope.respond(req, res, result);
+  if (options.bodyErrors === "pass") discardRest(req);
 }
 
 /** The parameters that a body brings. */
-async function readParams(req: IncomingMessage, { body }: RestOptions, limit: number): Promise<object> {
+async function readParams(req: IncomingMessage, { body, bodyErrors }: RestOptions, limit: number): Promise<object> {
   if (req.method === "GET" || req.method === "HEAD") return {};
   if (body !== "bytes") return readJsonBody(req, limit);
-  return { body: await readBody(req, limit), contentType: req.headers["content-type"] ?? "" };
+  const contentType = req.headers["content-type"] ?? "";
+  try {
+    return { body: await readBody(req, limit), contentType };
+  } catch (error) {
+    if (bodyErrors !== "pass") throw error;
+    const { http, message } = viewRestError(error);
+    const bodyError: BodyError = { status: http, message };
+    return { bodyError, contentType };
+  }
 }
 
 /** The object is the action's once it has taken it; what it refuses is not kept. */

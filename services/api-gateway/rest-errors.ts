@@ -36,7 +36,8 @@ export function sendJson(res: ServerResponse, status: number, value: object): vo
   res.end(body);
 }
 
-function viewRestError(thrown: unknown): ErrorView {
+/** An error with the status that it has over HTTP. */
+export function viewRestError(thrown: unknown): ErrorView {
   const view = viewError(thrown);
   return view.data.reason === TOO_LARGE ? { ...view, http: 413 } : view;
 }

@@ -5,6 +5,8 @@ export const STRING = 2;
 export const OBJECT = 3;
 export const ARRAY = 4;
 export const BINARY = 5;
+/** The subtype of bytes that are nothing else. */
+export const GENERIC = 0;
 export const BOOLEAN = 8;
 export const DATE = 9;
 export const NULL = 10;

@@ -5,10 +5,12 @@
 import type { Document } from "mongodb";
 import {
   ARRAY,
+  BINARY,
   BOOLEAN,
   DATE,
   DOUBLE,
   FIRST,
+  GENERIC,
   hashed,
   INT32,
   NULL,
@@ -78,6 +80,13 @@ class Decoder {
     return values;
   }
 
+  #binary(): Buffer | undefined {
+    const start = this.#at + 5;
+    if (this.#bytes[start - 1] !== GENERIC) this.failed = true;
+    this.#at = start + readInt32(this.#bytes, start - 5);
+    return this.#bytes.subarray(start, this.#at);
+  }
+
   /** Goes to the first element; answers where the last byte of the object or array is. */
   #enter(): number {
     const start = this.#at;
@@ -106,6 +115,8 @@ class Decoder {
         return bytes[at] === 1;
       case NULL:
         return null;
+      case BINARY:
+        return this.#binary();
       case OBJECT:
         return this.object();
       case ARRAY:

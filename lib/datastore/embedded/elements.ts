@@ -9,6 +9,7 @@ import {
   DATE,
   DOUBLE,
   FIRST,
+  GENERIC,
   hashed,
   INT32,
   NULL,
@@ -197,13 +198,21 @@ export class ElementBuffer {
     this.length = this.bytes.writeUInt8(0, at + length);
   }
 
+  #addBytes(name: Uint8Array, value: Uint8Array): void {
+    this.#head(BINARY, name);
+    const at = this.bytes.writeInt32LE(value.length, this.length);
+    this.length = this.bytes.writeUInt8(GENERIC, at);
+    this.copy(value, 0, value.length);
+  }
+
   #addTime(milliseconds: number): void {
     this.bytes.writeInt32LE(milliseconds | 0, this.length);
     this.length = this.bytes.writeInt32LE(Math.floor(milliseconds / 2 ** 32) | 0, this.length + 4);
   }
 
-  /** Arrays, objects and bytes as the library writes them. */
+  /** Bytes; arrays and objects as the library writes them. */
   #addOther(name: Uint8Array, value: object): void {
+    if (value instanceof Uint8Array) return this.#addBytes(name, value);
     const bytes = serialize({ v: value });
     this.#head(bytes[FIRST] ?? 0, name);
     this.copy(bytes, FIRST + 3, bytes.length - 1);

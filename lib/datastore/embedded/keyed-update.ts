@@ -119,7 +119,7 @@ export class KeyedUpdate {
   }
 
   #takeTest(test: Operand, value: unknown): boolean {
-    if (Number.isNaN(value) || Array.isArray(value)) return false;
+    if (Number.isNaN(value) || Array.isArray(value) || value instanceof Uint8Array) return false;
     this.#takeOperand(test, value);
     return true;
   }

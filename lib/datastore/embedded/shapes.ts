@@ -89,6 +89,9 @@ function collect(document: Document, { names, parts }: Shape, values: unknown[])
       if (!isObject(value) || !isPlain(value) || !collect(value, part, values)) return false;
     } else if (isScalar(value) || (Array.isArray(value) && value.every(isScalar))) {
       values.push(value);
+    } else if (isBytes(value)) {
+      // A copy: to another thread, a part of a buffer would bring all of it along.
+      values.push(new Uint8Array(value));
     } else {
       return false;
     }
@@ -96,12 +99,16 @@ function collect(document: Document, { names, parts }: Shape, values: unknown[])
   return index === names.length;
 }
 
+function isBytes(value: unknown): value is Uint8Array {
+  return value instanceof Uint8Array;
+}
+
 function isPlain(value: object): boolean {
   const prototype: unknown = Object.getPrototypeOf(value);
   return prototype === Object.prototype || prototype === null;
 }
 
-/** What arrives as it was sent. Bytes would bring all of the buffer with them that they are a part of. */
+/** What arrives as it was sent. */
 function isScalar(value: unknown): boolean {
   if (typeof value === "object") return value === null || value instanceof Date;
   return typeof value === "string" || typeof value === "number" || typeof value === "boolean";
@@ -109,5 +116,6 @@ function isScalar(value: unknown): boolean {
 
 function weigh(value: unknown): number {
   if (Array.isArray(value)) return value.reduce((sum: number, element) => sum + weigh(element), 16);
+  if (isBytes(value)) return 16 + value.length;
   return 16 + (typeof value === "string" ? value.length : 0);
 }

@@ -15,13 +15,16 @@ export interface NodeOptions {
 }
 
 export class LongshoreNode {
+  /** Of gRPC. */
   readonly address: string;
+  readonly http: string;
   readonly pid: number;
   readonly #child: ChildProcess;
 
-  private constructor(child: ChildProcess, address: string) {
+  private constructor(child: ChildProcess, http: string, address: string) {
     this.#child = child;
     this.pid = child.pid!;
+    this.http = http;
     this.address = address;
   }
 
@@ -36,17 +39,17 @@ export class LongshoreNode {
       detached: true,
     });
     run.adopt(child);
-    const { promise, resolve, reject } = Promise.withResolvers<string>();
+    const { promise, resolve, reject } = Promise.withResolvers<[http: string, grpc: string]>();
     let output = "";
     child.stdout!.setEncoding("utf8").on("data", (text: string) => {
       output += text;
-      const [, address] = /grpc:\/\/(\S+)/.exec(output) ?? [];
-      if (address) resolve(address);
+      const [, http, address] = /(http:\/\/\S+).*grpc:\/\/(\S+)/.exec(output) ?? [];
+      if (http && address) resolve([http, address]);
     });
     child.once("exit", (code) => reject(new Error(`the node ended with ${code}`)));
     const timer = setTimeout(() => reject(new Error(`the node was not ready in ${READY_LIMIT_MS} ms`)), READY_LIMIT_MS);
     try {
-      return new LongshoreNode(child, await promise);
+      return new LongshoreNode(child, ...(await promise));
     } finally {
       clearTimeout(timer);
     }

@@ -37,7 +37,9 @@ test("weighs what it holds", () => {
 test("gives up on what cannot be sent as it is", () => {
   const set = (value: unknown) => shapeOperations([{ updateOne: { filter: {}, update: { $set: { value } } } }]);
   expect(set([1, "a", null])).toBeDefined();
-  for (const value of [Buffer.from("a"), /a/, 1n, [[1]], [{ a: 1 }], new Map(), Symbol("a")]) {
+  const bytes = Buffer.from("abc");
+  expect(set(bytes.subarray(1, 2))?.values).toEqual([Uint8Array.of(98)]);
+  for (const value of [[Buffer.from("a")], /a/, 1n, [[1]], [{ a: 1 }], new Map(), Symbol("a")]) {
     expect(set(value)).toBeUndefined();
   }
   expect(shapeOperations([JSON.parse('{"insertOne": {"__proto__": {"a": 1}}}') as object])).toBeUndefined();

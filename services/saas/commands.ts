@@ -1,0 +1,131 @@
+/** What each command does. Refusals are thrown as errors whose reason is a code of the contract. */
+import type { LongshoreError } from "../../lib/errors.ts";
+import { viewError } from "../../lib/errors.ts";
+import type { Account, AccountStore, DataSpace } from "./account-store.ts";
+import { isEmpty, readChange } from "./change.ts";
+import type { Place, RecordStore, UserChange } from "./record-store.ts";
+import { RecordsRead } from "./records-read.ts";
+import { refusal } from "./refusal.ts";
+import type { ColumnWriteCommand, Command, ReadCommand, SaasAnswer, SaasRequest, WriteCommand } from "./wire.ts";
+
+const MAX_READS = 100;
+const MAX_WRITES = 10_000;
+/** Bytes of a user's id. */
+const MAX_USERID = 512;
+const APPID = /^[A-Za-z0-9_.@:-]{1,128}$/;
+
+export interface Stores {
+  accounts: AccountStore;
+  records: RecordStore;
+}
+
+/** Does the request's command, which must be one of these; answers the SaasRes without its code. */
+export async function perform(
+  request: SaasRequest,
+  allowed: readonly Command[] | undefined,
+  account: Account,
+  stores: Stores,
+): Promise<SaasAnswer> {
+  const { cmd } = request;
+  if (cmd === undefined) throw refusal("CMDS_NULL", "the request holds no command");
+  if (allowed && !allowed.includes(cmd)) throw refusal("CMD_ERROR", `${cmd}: is not a command of this path`);
+  switch (cmd) {
+    case "read":
+      return read(request.read, account, stores);
+    case "write":
+      return write(request.write, account, stores);
+    case "column_write":
+      return writeColumns(request.column_write, account, stores);
+    case "debug":
+      throw refusal("CMD_ERROR", "debug: this version runs no scripts yet");
+    case "task_create":
+    case "task_list":
+    case "task_run":
+    case "task_delete":
+    case "task_info":
+      throw notThere(cmd);
+  }
+}
+
+export function notThere(command: string): LongshoreError {
+  return refusal("CMD_ERROR", `${command}: this version has no bulk load yet`);
+}
+
+async function read(command: ReadCommand, account: Account, { accounts, records }: Stores): Promise<SaasAnswer> {
+  const { read_items: items } = command;
+  checkCount(items.length, MAX_READS, "read_items");
+  const place = await findPlace(command, account, accounts);
+  const found = await records.read(
+    place,
+    items.map(({ userid }) => userid),
+  );
+  return new RecordsRead(found, records.nowSeconds());
+}
+
+async function write(command: WriteCommand, account: Account, { accounts, records }: Stores): Promise<SaasAnswer> {
+  const { write_items: items, is_clear_all_first: clear } = command;
+  checkCount(items.length, MAX_WRITES, "write_items");
+  const place = await findPlace(command, account, accounts);
+  const changes: UserChange[] = [];
+  const failed: string[] = [];
+  let problem = "";
+  for (const [index, item] of items.entries()) {
+    try {
+      checkUser(item.userid);
+      changes.push({ userid: item.userid, change: readChange(item, clear) });
+    } catch (error) {
+      failed.push(item.userid);
+      problem ||= `write_items[${index}].${viewError(error).message}`;
+    }
+  }
+  await records.write(place, changes);
+  if (failed.length === 0) return { write_res: {} };
+  const status = `${failed.length} of ${items.length} items failed, the first because of ${problem}`;
+  return { status, write_res: { failed_userid: failed } };
+}
+
+async function writeColumns(
+  command: ColumnWriteCommand,
+  account: Account,
+  { accounts, records }: Stores,
+): Promise<SaasAnswer> {
+  const change = readChange(command, command.is_clear_all_first);
+  if (isEmpty(change)) throw refusal("CMDS_NULL", "column_write: names no column");
+  const { _id } = await findSpace(command.dataspace_id, account, accounts);
+  await records.writeColumns(_id, change);
+  return { write_res: {} };
+}
+
+async function findSpace(id: string, account: Account, accounts: AccountStore): Promise<DataSpace> {
+  const space = await accounts.space(id);
+  // Whether another account has it is not for this one to know.
+  if (space?.account !== account.id) {
+    throw refusal("DATASPACE_NOT_EXISTS", "dataspace_id: the account has no such data space");
+  }
+  return space;
+}
+
+async function findPlace(
+  { dataspace_id, appid }: { dataspace_id: string; appid: string },
+  account: Account,
+  accounts: AccountStore,
+): Promise<Place> {
+  const { _id: space, kind } = await findSpace(dataspace_id, account, accounts);
+  if (kind === "did") return { space, app: "" };
+  if (!APPID.test(appid)) throw refusal("DATA_ERROR", "appid: must be 1 to 128 of [A-Za-z0-9_.@:-]");
+  return { space, app: appid };
+}
+
+function checkCount(count: number, most: number, field: string): void {
+  if (count === 0) throw refusal("CMDS_NULL", `${field}: is empty`);
+  if (count > most) throw refusal("CMDS_LIMIT", `${field}: holds ${count}, more than ${most}`);
+}
+
+function checkUser(userid: string): void {
+  if (userid === "") throw refusal("DATA_ERROR", "userid: must not be empty");
+  if (userid.length > MAX_USERID || Buffer.byteLength(userid) > MAX_USERID) {
+    throw refusal("DATA_ERROR", `userid: must be at most ${MAX_USERID} bytes`);
+  }
+  // What was no UTF-8 was decoded so; ids that differ must not become one.
+  if (userid.includes("\uFFFD")) throw refusal("DATA_ERROR", "userid: must be valid UTF-8");
+}

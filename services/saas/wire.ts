@@ -1,0 +1,99 @@
+/** Requests and answers of the contract, as protobuf and as protobuf JSON. */
+import { LongshoreError, viewError } from "../../lib/errors.ts";
+import { fromJson } from "../../lib/protobuf/from-json.ts";
+import { toJson } from "../../lib/protobuf/json.ts";
+import { loadProto, readProto } from "../../lib/protobuf/proto-source.ts";
+import type { Regions } from "./change.ts";
+import { RecordsRead } from "./records-read.ts";
+import { refusal } from "./refusal.ts";
+
+export const PROTO = "saasapi/saasapi.proto";
+
+const contract = loadProto(readProto(PROTO));
+const SaasReq = contract.lookupType("saasapi.SaasReq");
+const SaasRes = contract.lookupType("saasapi.SaasRes");
+
+export const COMMANDS = [
+  "read",
+  "write",
+  "column_write",
+  "task_create",
+  "task_list",
+  "task_run",
+  "task_delete",
+  "task_info",
+  "debug",
+] as const;
+
+export type Command = (typeof COMMANDS)[number];
+
+export interface ReadCommand {
+  dataspace_id: string;
+  appid: string;
+  read_items: { userid: string }[];
+}
+
+export interface WriteCommand {
+  dataspace_id: string;
+  appid: string;
+  is_clear_all_first: boolean;
+  write_items: (Regions & { userid: string })[];
+}
+
+export interface ColumnWriteCommand extends Regions {
+  dataspace_id: string;
+  is_clear_all_first: boolean;
+}
+
+/** A decoded request: of the commands at most one is there. */
+export interface SaasRequest {
+  cmd?: Command;
+  read: ReadCommand;
+  write: WriteCommand;
+  column_write: ColumnWriteCommand;
+}
+
+/** A SaasRes. */
+export type SaasAnswer = Record<string, unknown> | RecordsRead;
+
+export type Format = "protobuf" | "json";
+
+export const MEDIA_TYPES: Record<Format, string> = {
+  protobuf: "application/x-protobuf",
+  json: "application/json",
+};
+
+/** Undefined for a media type that is none of the contract's. */
+export function formatOf(contentType: string): Format | undefined {
+  const type = contentType.split(";", 1)[0]!.trim().toLowerCase();
+  return (["protobuf", "json"] as const).find((format) => MEDIA_TYPES[format] === type);
+}
+
+/** Throws DECODE_BODY. */
+export function decodeRequest(body: Uint8Array, format: Format): SaasRequest {
+  try {
+    if (format === "protobuf") return SaasReq.decode(body) as unknown as SaasRequest;
+    const text = new TextDecoder("utf-8", { fatal: true }).decode(body);
+    const json: unknown = JSON.parse(text);
+    if (typeof json !== "object" || json === null || Array.isArray(json)) throw new Error("must be an object");
+    return readMessage(fromJson(SaasReq, json as Record<string, unknown>));
+  } catch (error) {
+    const { message } = error instanceof LongshoreError ? viewError(error) : (error as Error);
+    throw refusal("DECODE_BODY", `the body is not a SaasReq: ${message.slice(0, 300)}`);
+  }
+}
+
+/** A request as the gateway decodes it of gRPC: the names of the proto, 64-bit integers as text. */
+export function readMessage(message: Record<string, unknown>): SaasRequest {
+  return SaasReq.fromObject(message) as unknown as SaasRequest;
+}
+
+export function messageOf(answer: SaasAnswer): Record<string, unknown> {
+  return answer instanceof RecordsRead ? answer.toMessage() : answer;
+}
+
+export function encodeAnswer(answer: SaasAnswer, format: Format): Buffer {
+  if (format === "json") return Buffer.from(JSON.stringify(toJson(SaasRes, messageOf(answer))));
+  if (answer instanceof RecordsRead) return answer.encode();
+  return SaasRes.encode(SaasRes.fromObject(answer)).finish() as Buffer;
+}

@@ -1,0 +1,117 @@
+/** Records against a plain model, and writes at the same time from several nodes. */
+import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import fc from "fast-check";
+import { SaasClient, bitmap } from "../saas-client.ts";
+import type { RandomWrite } from "../saas-model.ts";
+import { SpaceModel, USERS, columnsOf, randomWrite, regionsOf } from "../saas-model.ts";
+import type { Cluster } from "../topologies.ts";
+import { onEveryTopology } from "../topologies.ts";
+
+const users = Array.from({ length: USERS }, (_, user) => `user ${user}`);
+
+const command = fc.oneof(
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      kind: fc.constant("write" as const),
+      writes: fc.array(randomWrite, { minLength: 1, maxLength: 4 }),
+    }),
+  },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant("column" as const), write: randomWrite }) },
+);
+
+onEveryTopology("saas: records", (start) => {
+  let cluster: Cluster;
+  let clients: SaasClient[];
+  let spaces = 0;
+
+  beforeAll(async () => {
+    cluster = await start({ saasDemo: true });
+    clients = cluster.gateways.map(({ http }) => new SaasClient(http));
+  });
+
+  afterAll(() => cluster?.stop());
+
+  const createSpace = async () => {
+    const dataspace = `space-${(spaces += 1)}`;
+    const { broker } = cluster.gateways[0];
+    await broker.call("saas.createDataspace", { dataspace, account: "2000", kind: "did" });
+    return dataspace;
+  };
+
+  test("hold what a plain model holds, whatever is written", async () => {
+    const run = async (commands: (typeof command extends fc.Arbitrary<infer T> ? T : never)[]) => {
+      const space = await createSpace();
+      const model = new SpaceModel();
+      for (const [index, one] of commands.entries()) {
+        const client = clients[index % clients.length]!;
+        if (one.kind === "column") {
+          await writeColumns(client, space, one.write);
+          model.writeColumns(one.write);
+        } else {
+          // One request clears for all of its items or for none.
+          const clear = one.writes[0]!.clear;
+          const items = one.writes.map((write) => ({ userid: users[write.user]!, ...regionsOf(write) }));
+          expect(await client.write(space, items, { is_clear_all_first: clear })).toEqual([]);
+          for (const write of one.writes) model.write({ ...write, clear });
+        }
+        const found = await clients[(index + 1) % clients.length]!.read(space, users);
+        expect(found.map(columnsOf)).toEqual(users.map((_, user) => model.read(user)));
+      }
+    };
+    await fc.assert(fc.asyncProperty(fc.array(command, { minLength: 1, maxLength: 6 }), run), { numRuns: 25 });
+  }, 120_000);
+
+  test("end as after some order of what was written at the same time", async () => {
+    const rounds = fc.array(fc.record({ write: randomWrite, column: fc.boolean() }), { minLength: 2, maxLength: 5 });
+    await fc.assert(
+      fc.asyncProperty(rounds, async (writes) => {
+        const space = await createSpace();
+        await Promise.all(
+          writes.map(({ write, column }, index) => {
+            const client = clients[index % clients.length]!;
+            if (column) return writeColumns(client, space, write);
+            const item = { userid: users[write.user]!, ...regionsOf(write) };
+            return client.write(space, [item], { is_clear_all_first: write.clear });
+          }),
+        );
+        const found = (await clients[0]!.read(space, users)).map(columnsOf);
+        const possible = orders(writes).some((order) => {
+          const model = new SpaceModel();
+          for (const { write, column } of order) {
+            if (column) model.writeColumns(write);
+            else model.write(write);
+          }
+          return JSON.stringify(users.map((_, user) => model.read(user))) === JSON.stringify(found);
+        });
+        expect(possible).toBe(true);
+      }),
+      { numRuns: 25 },
+    );
+  }, 120_000);
+
+  test("lose no write of many to one user from several nodes", async () => {
+    const space = await createSpace();
+    const columns = Array.from({ length: 128 }, (_, column) => column);
+    const write = (column: number) => {
+      const index = column < 64 ? { index_1: bitmap([column]) } : { index_2: bitmap([column - 64]) };
+      const item = { userid: "one", write_bytes: { bytes: Buffer.from([column + 1]), ...index } };
+      return clients[column % clients.length]!.write(space, [item]);
+    };
+    await Promise.all(columns.map(write));
+    const [found] = await clients[0]!.read(space, ["one"]);
+    expect([...found!.bytes]).toEqual(columns.map((column) => column + 1));
+  }, 60_000);
+});
+
+async function writeColumns(client: SaasClient, space: string, write: RandomWrite): Promise<void> {
+  const { clear, bytes, uint32s, flags } = write;
+  // What names no column is refused.
+  if (!clear && bytes.size + uint32s.size + flags.size === 0) return;
+  await client.writeColumns(space, { is_clear_all_first: clear, ...regionsOf(write) });
+}
+
+function orders<T>(items: readonly T[]): T[][] {
+  if (items.length === 0) return [[]];
+  return items.flatMap((item, index) => orders(items.toSpliced(index, 1)).map((rest) => [item, ...rest]));
+}
