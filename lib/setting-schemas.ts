@@ -44,6 +44,8 @@ export const subjectToken = z
   .string()
   .regex(/^[A-Za-z0-9_-]{1,100}$/, "must hold letters, digits, - and _ only, at most 100");
 
+export const timeZone = z.string().refine(isTimeZone, "must be a name of the IANA time zone database");
+
 /** Names separated by commas. */
 export const nameList = z
   .string()
@@ -81,6 +83,14 @@ function isNetwork(entry: string): boolean {
   return (
     bits > 0 && more.length === 0 && (prefix === undefined || (/^\d{1,3}$/.test(prefix) && Number(prefix) <= bits))
   );
+}
+
+function isTimeZone(value: string): boolean {
+  try {
+    return /^[A-Za-z]/.test(value) && Boolean(new Intl.DateTimeFormat("en", { timeZone: value }));
+  } catch {
+    return false;
+  }
 }
 
 function isUrl(value: string, scheme: RegExp): boolean {

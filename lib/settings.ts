@@ -20,6 +20,7 @@ import {
   subjectToken,
   switched,
   text,
+  timeZone,
 } from "./setting-schemas.ts";
 
 /** One environment variable. Without a default it may be unset. */
@@ -345,6 +346,12 @@ export const SETTINGS = {
     default: "2",
     schema: integer(1, 64),
     meaning: "How many data tasks this node runs at a time.",
+  },
+  saasTimeZone: {
+    variable: "SAAS_TIME_ZONE",
+    default: "Asia/Shanghai",
+    schema: timeZone,
+    meaning: "The time zone of `time` in scripts of Debug, a name of the IANA database.",
   },
   saasDemo: {
     variable: "SAAS_DEMO",

@@ -13,6 +13,8 @@ interface AccountTerms {
   /** Requests at a time; 0: any number. */
   concurrency: number;
   signature: SignatureKind;
+  /** What scripts find as the account's targets. */
+  targets: readonly string[];
 }
 
 export interface Account extends AccountTerms {
@@ -42,7 +44,7 @@ const FRESH_MS = 1_000;
 const MAX_KEPT = 10_000;
 const TOKEN_BYTES = 24;
 
-const TERMS: AccountTerms = { disabled: false, qps: 0, concurrency: 0, signature: "any" };
+const TERMS: AccountTerms = { disabled: false, qps: 0, concurrency: 0, signature: "any", targets: [] };
 const DEMO_ACCOUNT: Account = { ...TERMS, id: "2000", token: "ABCDEF" };
 const DEMO_SPACES: readonly DataSpace[] = (["did", "wuid"] as const).map((kind, index) => ({
   _id: String(index + 1),
@@ -94,8 +96,8 @@ export class AccountStore {
       if (token === undefined) {
         throw failedPrecondition(`the token of account ${id} was sealed with a key that is not in ENCRYPTION_KEYS`);
       }
-      const { disabled, qps, concurrency, signature } = stored;
-      return { id, token, disabled, qps, concurrency, signature };
+      const { disabled, qps, concurrency, signature, targets } = stored;
+      return { id, token, disabled, qps, concurrency, signature, targets };
     });
   }
 
@@ -152,6 +154,13 @@ export class AccountStore {
   pageOfSpaces(limit: number, after = "", account?: string): Promise<DataSpace[]> {
     const filter = { ...(account !== undefined && { account }), _id: { $gt: after } };
     return this.#spaces.find(filter, { sort: { _id: 1 }, limit }).toArray();
+  }
+
+  /** The account's first data space of that kind, by ids. */
+  async firstSpace(account: string, kind: SpaceKind): Promise<DataSpace | undefined> {
+    const [stored] = await this.#spaces.find({ account, kind }, { sort: { _id: 1 }, limit: 1 }).toArray();
+    const demo = this.#demo ? DEMO_SPACES.find((space) => space.account === account && space.kind === kind) : undefined;
+    return stored ?? demo;
   }
 
   #seal(token: string): string {

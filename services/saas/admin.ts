@@ -17,6 +17,7 @@ const change = {
   disabled: z.boolean("must be true or false").optional(),
   qps: limit.optional(),
   concurrency: limit.optional(),
+  targets: z.array(z.string().min(1, "must not be empty").max(1_000)).max(10_000, "must be at most 10,000").optional(),
   signature: z.enum(["any", "hmac-sha256"], "must be any or hmac-sha256").optional(),
 };
 
@@ -52,8 +53,8 @@ export function readSpaceId(params: Params): string {
 }
 
 /** Without the token. */
-export function accountView({ _id, disabled, qps, concurrency, signature, createTime }: StoredAccount) {
-  return { account: _id, disabled, qps, concurrency, signature, createTime: createTime.toISOString() };
+export function accountView({ _id, disabled, qps, concurrency, signature, targets, createTime }: StoredAccount) {
+  return { account: _id, disabled, qps, concurrency, signature, targets, createTime: createTime.toISOString() };
 }
 
 export function spaceView({ _id, account, kind, createTime }: DataSpace) {

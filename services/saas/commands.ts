@@ -4,6 +4,8 @@ import { viewError } from "../../lib/errors.ts";
 import type { Account, AccountStore, DataSpace } from "./account-store.ts";
 import { isEmpty, readChange } from "./change.ts";
 import type { Place, RecordStore, UserChange } from "./record-store.ts";
+import { debug } from "./debug/debug-command.ts";
+import type { LuaDebugger } from "./debug/lua-debugger.ts";
 import { RecordsRead } from "./records-read.ts";
 import { refusal } from "./refusal.ts";
 import type { ColumnWriteCommand, Command, ReadCommand, SaasAnswer, SaasRequest, WriteCommand } from "./wire.ts";
@@ -12,11 +14,12 @@ const MAX_READS = 100;
 const MAX_WRITES = 10_000;
 /** Bytes of a user's id. */
 const MAX_USERID = 512;
-const APPID = /^[A-Za-z0-9_.@:-]{1,128}$/;
+export const APPID = /^[A-Za-z0-9_.@:-]{1,128}$/;
 
 export interface Stores {
   accounts: AccountStore;
   records: RecordStore;
+  scripts: LuaDebugger;
 }
 
 /** Does the request's command, which must be one of these; answers the SaasRes without its code. */
@@ -25,6 +28,7 @@ export async function perform(
   allowed: readonly Command[] | undefined,
   account: Account,
   stores: Stores,
+  signal: AbortSignal,
 ): Promise<SaasAnswer> {
   const { cmd } = request;
   if (cmd === undefined) throw refusal("CMDS_NULL", "the request holds no command");
@@ -37,7 +41,7 @@ export async function perform(
     case "column_write":
       return writeColumns(request.column_write, account, stores);
     case "debug":
-      throw refusal("CMD_ERROR", "debug: this version runs no scripts yet");
+      return { debug_res: await debug(request.debug, account, stores, signal) };
     case "task_create":
     case "task_list":
     case "task_run":
@@ -121,7 +125,7 @@ function checkCount(count: number, most: number, field: string): void {
   if (count > most) throw refusal("CMDS_LIMIT", `${field}: holds ${count}, more than ${most}`);
 }
 
-function checkUser(userid: string): void {
+export function checkUser(userid: string): void {
   if (userid === "") throw refusal("DATA_ERROR", "userid: must not be empty");
   if (userid.length > MAX_USERID || Buffer.byteLength(userid) > MAX_USERID) {
     throw refusal("DATA_ERROR", `userid: must be at most ${MAX_USERID} bytes`);

@@ -10,6 +10,7 @@ import { readPageSize } from "../../lib/page-size.ts";
 import { readPageToken, writePageToken } from "../../lib/page-token.ts";
 import type { BodyError } from "../../lib/rest-options.ts";
 import { rest } from "../../lib/rest-options.ts";
+import { signalOf } from "../../middlewares/cancellation.ts";
 import { grpc } from "../../mixins/grpc.mixin.ts";
 import type { WithDatastore } from "../../mixins/store.mixin.ts";
 import { store } from "../../mixins/store.mixin.ts";
@@ -18,6 +19,7 @@ import { AccountStore } from "./account-store.ts";
 import type { Params } from "./admin.ts";
 import { accountView, readAccount, readAccountId, readSpace, readSpaceId, spaceView } from "./admin.ts";
 import { notThere, perform } from "./commands.ts";
+import { LuaDebugger } from "./debug/lua-debugger.ts";
 import { Quota } from "./quota.ts";
 import { RecordStore } from "./record-store.ts";
 import { codeOf, refusal } from "./refusal.ts";
@@ -30,6 +32,7 @@ interface SaasService extends WithDatastore {
   accounts: AccountStore;
   records: RecordStore;
   quota: Quota;
+  scripts: LuaDebugger;
   authenticate(credentials: Credentials, body: Uint8Array | undefined): Promise<Account>;
   answered(work: () => Promise<SaasAnswer>): Promise<SaasAnswer>;
   changed(): Promise<void>;
@@ -66,10 +69,11 @@ const saas: ServiceSchema<object, object, object, This> = {
   actions: {
     /** Over gRPC. */
     do: {
-      async handler(this: This, { params, meta }: Context<Record<string, unknown>, GrpcMeta>) {
+      async handler(this: This, ctx: Context<Record<string, unknown>, GrpcMeta>) {
+        const { params, meta } = ctx;
         const answer = await this.answered(async () => {
           const account = await this.authenticate(credentialsOf(meta.grpc), undefined);
-          return this.quota.within(account, () => perform(readMessage(params), undefined, account, this));
+          return this.quota.within(account, () => perform(readMessage(params), undefined, account, this, signalOf(ctx)));
         });
         return messageOf(answer);
       },
@@ -190,10 +194,15 @@ const saas: ServiceSchema<object, object, object, This> = {
   async started(this: This) {
     const config = configOf(this.broker);
     this.records = await RecordStore.open(this.datastore);
+    this.scripts = new LuaDebugger({ timeZone: config.saasTimeZone });
     this.accounts = await AccountStore.open(this.datastore, await encryptionKeys(config), config.saasDemo);
     const nodes = () =>
       this.broker.registry.getServiceList({ onlyAvailable: true }).filter(({ name }) => name === "saas").length;
     this.quota = await Quota.open(this.datastore, nodes);
+  },
+
+  async stopped(this: This) {
+    await this.scripts?.close();
   },
 };
 
@@ -203,7 +212,8 @@ function commandOf(paths: string[], commands?: Command[]): ActionSchema {
     rest: paths.map((path) =>
       rest({ path: `POST ${path}`, body: "bytes", bodyErrors: "pass", limit: MAX_BODY, headers: [...HEADERS] }),
     ) as never,
-    async handler(this: This, { params, meta }: Context<HttpParams, HttpMeta>) {
+    async handler(this: This, ctx: Context<HttpParams, HttpMeta>) {
+      const { params, meta } = ctx;
       const { contentType, bodyError } = params;
       const format: Format = formatOf(contentType) ?? "protobuf";
       const answer = await this.answered(async () => {
@@ -212,7 +222,7 @@ function commandOf(paths: string[], commands?: Command[]): ActionSchema {
         // Its body is a block, which nobody takes.
         if (commands?.length === 0) throw notThere("upload");
         const request = requestOf(body, contentType);
-        return this.quota.within(account, () => perform(request, commands, account, this));
+        return this.quota.within(account, () => perform(request, commands, account, this, signalOf(ctx)));
       });
       meta.$responseType = MEDIA_TYPES[format];
       if (bodyError?.status === 413) meta.$statusCode = 413;

@@ -45,12 +45,23 @@ export interface ColumnWriteCommand extends Regions {
   is_clear_all_first: boolean;
 }
 
+export interface DebugCommand {
+  lua_script: string;
+  use_server_data: boolean;
+  server_did: string;
+  appid: string;
+  server_openid: string;
+  local_did_data?: Regions | null;
+  local_openid_data?: Regions | null;
+}
+
 /** A decoded request: of the commands at most one is there. */
 export interface SaasRequest {
   cmd?: Command;
   read: ReadCommand;
   write: WriteCommand;
   column_write: ColumnWriteCommand;
+  debug: DebugCommand;
 }
 
 /** A SaasRes. */
