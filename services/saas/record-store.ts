@@ -49,9 +49,8 @@ interface Draft {
   packed: Buffer;
 }
 
-/** Users that are read and written together, and how often at a time: the embedded store flushes once for all of those. */
+/** Users that are read and written together. */
 const CHUNK = 500;
-const LANES = 4;
 /** Requests of one group, and requests that may wait. */
 const GROUP = 16;
 const WAITING = 1_000;
@@ -120,15 +119,8 @@ export class RecordStore {
       }
     }
     const users = [...pending];
-    const chunks = Array.from({ length: Math.ceil(users.length / CHUNK) }, (_, index) =>
-      users.slice(index * CHUNK, (index + 1) * CHUNK),
-    );
-    const lane = async () => {
-      for (let chunk = chunks.shift(); chunk; chunk = chunks.shift()) await this.#writeSome(new Map(chunk));
-    };
-    const ends = await Promise.allSettled(Array.from({ length: LANES }, lane));
-    const failed = ends.find((end) => end.status === "rejected");
-    if (failed) throw failed.reason;
+    for (let from = 0; from < users.length; from += CHUNK)
+      await this.#writeSome(new Map(users.slice(from, from + CHUNK)));
     return group.map(() => ({ value: undefined }));
   }
 
