@@ -73,7 +73,9 @@ const saas: ServiceSchema<object, object, object, This> = {
         const { params, meta } = ctx;
         const answer = await this.answered(async () => {
           const account = await this.authenticate(credentialsOf(meta.grpc), undefined);
-          return this.quota.within(account, () => perform(readMessage(params), undefined, account, this, signalOf(ctx)));
+          return this.quota.within(account, () =>
+            perform(readMessage(params), undefined, account, this, signalOf(ctx)),
+          );
         });
         return messageOf(answer);
       },

@@ -164,7 +164,38 @@ onSmallestAndLargest("saas: the protocol", (start) => {
       const answer = await client.post(`/saas/task/${name}`, { [`task_${name}`]: {} });
       expect(answer).toMatchObject({ http: 200, code: "CMD_ERROR", status: expect.stringContaining("bulk load") });
     }
-    expect(await client.post("/saas/debug", { debug: { lua_script: "" } })).toMatchObject({ code: "CMD_ERROR" });
+  });
+
+  test("tries out a script with the data of the server and of the request", async () => {
+    const userid = "debugged";
+    await client.write("1", [{ userid, write_bytes: { bytes: Buffer.from([77]), index_1: 1 } }]);
+    const lua_script = `function main()
+      print(srta.get_dsdata(srta.DS_DID)[srta.U8][1], srta.get_dsdata(srta.DS_DID)[srta.U8][2])
+      return { t1 = { [srta.TARGETINFO_ENABLE] = true } }
+    end`;
+    const server = await client.post("/saas/debug", {
+      debug: { lua_script, use_server_data: true, server_did: userid },
+    });
+    expect(server).toMatchObject({
+      code: "SUCC",
+      debug_res: { PrintOutput: "77\t0\n", Error: "", TargetsOutput: '{"t1": {"enable": true}}' },
+    });
+    const local_did_data = { write_bytes: { bytes: Buffer.from([5]), index_1: 2 } };
+    const local = await client.post("/saas/debug", { debug: { lua_script, local_did_data } });
+    expect(local).toMatchObject({ code: "SUCC", debug_res: { PrintOutput: "0\t5\n" } });
+    const broken = await client.post("/saas/debug", { debug: { lua_script: "function main()\n x() end" } });
+    expect(broken).toMatchObject({ code: "SUCC", debug_res: { Error: expect.stringMatching(/^line 2: /) } });
+    const wrong = { write_bytes: { bytes: Buffer.from([5, 6]), index_1: 2 } };
+    const refused = await client.post("/saas/debug", { debug: { lua_script, local_did_data: wrong } });
+    expect(refused).toMatchObject({ code: "DATA_ERROR", status: expect.stringContaining("local_did_data") });
+  });
+
+  test("gives scripts the targets that an operator set for the account", async () => {
+    const { client: own } = await createAccount({ targets: ["a", "b"] });
+    const lua_script = "function main() print(table.concat(srta.get_targets(), ',')) return {} end";
+    expect(await own.post("/saas/debug", { debug: { lua_script } })).toMatchObject({
+      debug_res: { PrintOutput: "a,b\n" },
+    });
   });
 
   const now = () => Math.floor(Date.now() / 1_000);

@@ -18,7 +18,9 @@ export async function debug(
   const stored = (kind: SpaceKind, app: string, userid: string) => storedRecord(stores, account, { kind, app, userid });
   const data = {
     did: useServer ? await stored("did", "", did) : localRecord("local_did_data", command.local_did_data),
-    openid: useServer ? await stored("wuid", appid, openid) : localRecord("local_openid_data", command.local_openid_data),
+    openid: useServer
+      ? await stored("wuid", appid, openid)
+      : localRecord("local_openid_data", command.local_openid_data),
   };
   const now = stores.records.nowSeconds();
   const scriptData = { did: dataOf(data.did, now), openid: dataOf(data.openid, now), targets: account.targets };
