@@ -1,11 +1,12 @@
 /** How `npm start` and the image run Node, for scripts and tests that start the program as they do. */
 import { join } from "node:path";
 
+export const COMPILE_CACHE = ["--import", join(import.meta.dirname, "compile-cache.js")];
+
 export const NODE_FLAGS = [
   // Node would let the young generation grow to 64 MB and keep it: a node at rest needs none of it.
   "--max-semi-space-size=16",
-  "--import",
-  join(import.meta.dirname, "compile-cache.js"),
+  ...COMPILE_CACHE,
 ];
 
 /** The program itself. */

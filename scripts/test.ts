@@ -3,6 +3,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { constants } from "node:os";
 import path from "node:path";
+import { COMPILE_CACHE } from "./node-flags.ts";
 import { startServers, type Missing } from "./servers/all.ts";
 import { Run, stopGroup } from "./servers/run.ts";
 import type { TestCounts } from "./test-reporter.ts";
@@ -41,7 +42,8 @@ console.log(`tests: ${counts.passed} passed, ${counts.failed} failed, ${counts.s
 process.exitCode = ok && counts.failed === 0 && counts.passed > 0 ? 0 : 1;
 
 async function runJest(addresses: Record<string, string>): Promise<{ ok: boolean; counts: TestCounts }> {
-  const nodeOptions = ["--experimental-vm-modules", "--disable-warning=ExperimentalWarning"];
+  // The cache is for the threads that nodes start in the tests' processes: each would compile all of its files anew.
+  const nodeOptions = ["--experimental-vm-modules", "--disable-warning=ExperimentalWarning", ...COMPILE_CACHE];
   const jest = path.join(root, "node_modules/jest/bin/jest.js");
   const child = spawn(process.execPath, [...nodeOptions, jest, ...process.argv.slice(2)], {
     cwd: root,

@@ -40,6 +40,9 @@ export interface Refused {
   fields: string[];
 }
 
+/** Threads of jobs have a lower priority than the tests beside them. */
+const END_LIMIT_MS = 60_000;
+
 const ENDED = ["PRE_CHECK_FAILED", "NOT_APPROVED", "SUCCESS", "FAILURE", "CANCEL"];
 
 export class ProgressClient {
@@ -68,7 +71,7 @@ export class ProgressClient {
     const found = await waitFor(async () => {
       const detail = await this.detail(id);
       return detail.state === state || ENDED.includes(detail.state) ? detail : undefined;
-    });
+    }, END_LIMIT_MS);
     if (found.state !== state) throw new Error(`task ${id} is ${found.state}, not ${state}: ${found.reason}`);
     return found;
   }

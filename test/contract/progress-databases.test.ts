@@ -6,16 +6,19 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
-import { Scratch } from "../databases.ts";
+import { connect } from "nats";
+import { Scratch, withMongo } from "../databases.ts";
 import type { SpawnedNode } from "../node.ts";
-import { spawnNode } from "../node.ts";
+import { spawnNode, startNode } from "../node.ts";
 import { ProgressClient, exportOf } from "../progress-client.ts";
-import { describeWith } from "../servers.ts";
+import { describeWith, serverUrl } from "../servers.ts";
+import { ownDatabase } from "../topologies.ts";
 import { UploadClient } from "../upload-client.ts";
+import { waitFor } from "../wait-for.ts";
 
 const run = promisify(execFile);
 
-describeWith(["postgres", "mariadb"], "data tasks over databases", () => {
+describeWith(["postgres", "mariadb", "mongodb", "nats"], "data tasks over databases", () => {
   const postgres = new Scratch("postgres");
   const mariadb = new Scratch("mariadb");
   let node: SpawnedNode;
@@ -127,6 +130,48 @@ describeWith(["postgres", "mariadb"], "data tasks over databases", () => {
     );
     expect(answers.join()).toContain(detail.taskId);
     for (const text of [...answers, node.output(), ...(await storedIn(data))]) expect(text).not.toContain(password);
+  });
+
+  test("no password is in an event or an answer between nodes, or in a document", async () => {
+    const shared = {
+      mongodbUri: ownDatabase(),
+      natsUrl: serverUrl("nats"),
+      namespace: `test-${randomBytes(6).toString("hex")}`,
+      signingKey: randomBytes(24).toString("hex"),
+      dataDir: join(directory, "shared"),
+    };
+    const wire = await connect({ servers: shared.natsUrl });
+    const packets: { subject: string; text: string }[] = [];
+    wire.subscribe(`MOL-${shared.namespace}.>`, {
+      callback: (_, { subject, data: bytes }) => {
+        packets.push({ subject, text: Buffer.from(bytes).toString("latin1") });
+      },
+    });
+    const gateway = await startNode({ services: ["api-gateway"], config: shared });
+    const services = ["queues", "progress", "operations", "upload"];
+    const workers = [await startNode({ services, config: shared }), await startNode({ services, config: shared })];
+    try {
+      const cluster = new ProgressClient(gateway.http);
+      await waitFor(async () => (await fetch(`${gateway.http}/v1/tasks`)).status === 200, 15_000);
+      const url = new URL(postgres.dsn);
+      url.password = password;
+      const { taskId } = await cluster.run(exportOf(url.href, "SELECT 1"), "PRE_CHECK_FAILED");
+      // What a client asks travels to the node that answers it, as it must.
+      const told = packets.filter(({ subject }) => !subject.includes(".REQ"));
+      expect(told.some(({ subject, text }) => subject.includes(".EVENT") && text.includes(taskId))).toBe(true);
+      expect(told.some(({ subject, text }) => subject.includes(".RES") && text.includes(taskId))).toBe(true);
+      expect(packets.some(({ text }) => text.includes(password))).toBe(true);
+      for (const { text } of told) expect(text).not.toContain(password);
+      await withMongo(shared.mongodbUri, async (mongo) => {
+        const collections = await mongo.db().collections();
+        const documents = await Promise.all(collections.map((one) => one.find().toArray()));
+        expect(JSON.stringify(documents)).toContain(taskId);
+        expect(JSON.stringify(documents)).not.toContain(password);
+      });
+    } finally {
+      await Promise.all([gateway, ...workers].map((one) => one.stop()));
+      await wire.close();
+    }
   });
 
   test("an export of the one database is imported into the other, and what it does not take is told", async () => {
