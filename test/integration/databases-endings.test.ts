@@ -132,7 +132,9 @@ describe.each(["mariadb", "postgres", "mongodb"] as const)("the end of a stateme
             const held = process.memoryUsage().rss;
             // Between the rows that it sends a server waits, too, but not whenever it is looked at.
             let looks = 0;
-            await waitFor(async () => (looks = (await waitsForReader(server, scratch.name)) ? looks + 1 : 0) === 20);
+            const look = async () => (looks = (await waitsForReader(server, scratch.name)) ? looks + 1 : 0) === 20;
+            // Each look starts a client.
+            await waitFor(look, 20_000);
             expect(process.memoryUsage().rss - held).toBeLessThan(100 * 1_048_576);
             break;
           }
