@@ -25,6 +25,7 @@ const tools = [
   // The system's Python: one of pyenv, first on PATH, does not see Debian's packages.
   { check: ["/usr/bin/python3", "-c", "import openpyxl"], debianPackage: "python3-openpyxl" },
   { check: ["/usr/bin/python3", "-c", "import grpc"], debianPackage: "python3-grpcio" },
+  { check: ["/usr/bin/python3", "-c", "import google.protobuf"], debianPackage: "python3-protobuf" },
   { check: ["/usr/bin/python3", "-c", "import grpc_tools"], debianPackage: "python3-grpc-tools" },
 ];
 

@@ -2,9 +2,9 @@
 import type { Config } from "../../lib/config.ts";
 import { failedPrecondition, invalidArgument } from "../../lib/errors.ts";
 import type { ConfiguredSource } from "./data-sources.ts";
+import type { Terms } from "./data-task.ts";
 import type { Submission } from "./request.ts";
 import { demandReasons } from "./request.ts";
-import type { Terms } from "./data-task.ts";
 
 export type Rules = Pick<Config, "progressApproval" | "progressApprovers" | "progressApprovalRows" | "progressMaxRows">;
 

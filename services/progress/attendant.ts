@@ -65,8 +65,31 @@ export class Attendant {
     this.#busy.add(done);
   }
 
+  async #attendWhileAsked(id: string): Promise<void> {
+    do {
+      this.#seen.set(id, false);
+      await this.attend(id).catch((error: unknown) => this.#tell(`task ${id} could not be seen to`, error));
+    } while (this.#seen.get(id) && !this.#stop.signal.aborted);
+    this.#seen.delete(id);
+  }
+
+  /** Sees to a task now. */
+  async attend(id: string): Promise<void> {
+    const known = await this.#service.tasks.load(id);
+    const seeTo: Partial<Record<State, (known: Known) => Promise<unknown>>> = {
+      PRE_CHECK: (one) => this.#check(one),
+      APPROVING: (one) => this.#remind(one),
+      APPROVED: (one) => this.#begin(one),
+      SCHEDULED: (one) => this.#schedule(one),
+      RUNNING: (one) => this.#work(one),
+      CANCEL: (one) => this.#withdraw(one.task),
+    };
+    await seeTo[known.told.state]?.(known);
+    if (hasEnded(known.told.state)) await this.#release(known);
+  }
+
   /** Nobody wants the task any more: what the queue has of it ends. */
-  async withdraw({ _id: id }: DataTask): Promise<void> {
+  async #withdraw({ _id: id }: DataTask): Promise<void> {
     const { broker } = this.#service;
     await broker.call("queues.unschedule", { name: runHash(id) });
     for (const hash of [checkHash(id), runHash(id)]) {
@@ -75,28 +98,6 @@ export class Attendant {
         if (!["NOT_FOUND", "FAILED_PRECONDITION"].includes(viewError(error).type)) throw error;
       });
     }
-  }
-
-  async #attendWhileAsked(id: string): Promise<void> {
-    do {
-      this.#seen.set(id, false);
-      await this.#attend(id).catch((error: unknown) => this.#tell(`task ${id} could not be seen to`, error));
-    } while (this.#seen.get(id) && !this.#stop.signal.aborted);
-    this.#seen.delete(id);
-  }
-
-  async #attend(id: string): Promise<void> {
-    const known = await this.#service.tasks.load(id);
-    const seeTo: Partial<Record<State, (known: Known) => Promise<unknown>>> = {
-      PRE_CHECK: (one) => this.#check(one),
-      APPROVING: (one) => this.#remind(one),
-      APPROVED: (one) => this.#begin(one),
-      SCHEDULED: (one) => this.#schedule(one),
-      RUNNING: (one) => this.#work(one),
-      CANCEL: (one) => this.withdraw(one.task),
-    };
-    await seeTo[known.told.state]?.(known);
-    if (hasEnded(known.told.state)) await this.#release(known);
   }
 
   async #check({ task }: Known): Promise<void> {
@@ -170,6 +171,8 @@ export class Attendant {
   }
 
   async #lookAround(): Promise<void> {
+    // A node that has just started may know of no queue yet.
+    if (!this.#service.broker.registry.actions.isAvailable("queues.create")) return;
     for (let ids = await this.#service.tasks.due(BATCH); ids.length > 0; ids = await this.#service.tasks.due(BATCH)) {
       for (const id of ids) this.see(id);
       await Promise.all(this.#busy);

@@ -11,7 +11,7 @@ import { readDigits } from "./request.ts";
 export type Which = "file" | "report";
 
 interface LinkParams {
-  which: "file" | "report";
+  which: Which;
   expires?: string;
   signature?: string;
 }

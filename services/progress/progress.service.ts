@@ -27,17 +27,17 @@ import { checkApprovable } from "./approval.ts";
 import { Attendant } from "./attendant.ts";
 import type { Draft, Verdict } from "./audit.ts";
 import type { DataTask, Told } from "./data-task.ts";
-import { STATES, hasEnded } from "./states.ts";
 import { approved, cancelled, rejected, started, submitted } from "./data-task.ts";
 import type { ConfiguredSource } from "./data-sources.ts";
-import { findSource, readDataSources } from "./data-sources.ts";
-import type { Params, Submission } from "./request.ts";
-import { checkDetail, line, readDigits, readSubmission } from "./request.ts";
+import { findSource, nameOfSource, readDataSources } from "./data-sources.ts";
 import type { Which } from "./download.ts";
 import { download, signedPath } from "./download.ts";
+import type { Params, Submission } from "./request.ts";
+import { checkDetail, line, readDigits, readSubmission } from "./request.ts";
 import { restActions } from "./rest-actions.ts";
 import type { RunTask } from "./runs.ts";
 import { CHANNELS, checkTask, readProgress, removeFiles, runTask, submitRun, tempDir } from "./runs.ts";
+import { STATES, hasEnded } from "./states.ts";
 import type { Known } from "./task-store.ts";
 import { TaskStore } from "./task-store.ts";
 import type { Message } from "./wire.ts";
@@ -74,11 +74,16 @@ export interface Change {
   done: boolean;
 }
 
-/** Connecting, parsing and explaining is done before a task is answered to be there; the rest takes its time. */
+/** A node that is not heard of for so long has lost its tasks. */
 const LEASE_SECONDS = 30;
 const WATCH_MS = 20_000;
 const LOOK_MS = 1_000;
+const MAX_COMMENT = 1_000;
 const DAY_MS = 86_400_000;
+/** NATS carries a megabyte. */
+const MAX_ANSWER_BYTES = 800_000;
+/** A name, a submitter and a DSN at most, and what is short. */
+const OTHER_FIELDS_BYTES = 4_000;
 
 const progress: ServiceSchema<object, object, object, This> = {
   name: "progress",
@@ -150,8 +155,10 @@ const progress: ServiceSchema<object, object, object, This> = {
         const id = readProgressId(ctx.params);
         const actor = line(ctx.params, "actor");
         const comment = readComment(ctx.params);
+        // Its work may have ended a moment ago.
+        await this.attendant.attend(id);
         const known = await this.change(id, (told, task) => cancelled(task, told, actor, comment));
-        await this.attendant.withdraw(known.task);
+        await this.attendant.attend(id);
         return this.detail(known);
       },
     },
@@ -167,8 +174,8 @@ const progress: ServiceSchema<object, object, object, This> = {
         const [id, time] = (readPageToken("page_token", token, query) as [string, string] | undefined) ?? [];
         const after = id === undefined ? undefined : { id, createTime: new Date(time!) };
         const found = await this.tasks.page({ state, submitter }, size + 1, after);
-        const page = found.slice(0, size);
-        const last = found.length > size ? page.at(-1) : undefined;
+        const page = fitting(found.slice(0, size));
+        const last = found.length > page.length ? page.at(-1) : undefined;
         return {
           tasks: page.map(summaryMessage),
           next_page_token: last ? writePageToken(query, [last._id, last.createTime.toISOString()]) : "",
@@ -193,7 +200,7 @@ const progress: ServiceSchema<object, object, object, This> = {
       handler(this: This, ctx: Context<{ tasks: RunTask[] }>) {
         return Promise.all(
           ctx.params.tasks.map(async (run) => {
-            const known = await this.tasks.load(idOfHash(run.hash) ?? "").catch(() => undefined);
+            const known = await this.tasks.load(idOfHash(run.hash) ?? "").catch(ifMissing);
             if (!known) return {};
             return { message: `${known.told.state}: ${known.task.name}`, response: await this.detail(known) };
           }),
@@ -352,7 +359,16 @@ function readSource({ dsn }: Submission, configured: ConfiguredSource | undefine
 
 function shownDsn({ dsn }: Submission, source: DataSource | undefined): string {
   if (!source) return "";
-  return dsn.startsWith("datasource:") ? dsn : describeDsn(source);
+  return nameOfSource(dsn) === undefined ? describeDsn(source) : dsn;
+}
+
+/** As many of them as one message between nodes holds, at least one. */
+function fitting(tasks: DataTask[]): DataTask[] {
+  let bytes = 0;
+  const end = tasks.findIndex(
+    ({ detail }, index) => (bytes += OTHER_FIELDS_BYTES + Buffer.byteLength(detail)) > MAX_ANSWER_BYTES && index > 0,
+  );
+  return end < 0 ? tasks : tasks.slice(0, end);
 }
 
 async function demandComing(ctx: Context, schedule: { cron: string; timeZone: string }): Promise<void> {
@@ -378,8 +394,8 @@ function readDecision(params: Params, option: "APPROVE" | "REJECT"): { id: strin
 
 function readComment(params: Params): string {
   const value = params["comment"] ?? "";
-  if (typeof value !== "string" || value.length > 4_000) {
-    throw invalidArgument("comment", "must be text of at most 4,000 characters");
+  if (typeof value !== "string" || value.length > MAX_COMMENT) {
+    throw invalidArgument("comment", `must be text of at most ${MAX_COMMENT} characters`);
   }
   return value;
 }

@@ -79,6 +79,8 @@ const MAX_NAME = 255;
 const MAX_REASON = 4_000;
 const MAX_TABLES = 1_000;
 const MAX_BATCH = 10_000;
+/** It travels with each answer that tells of the task. */
+const MAX_DETAIL_BYTES = 256 * 1024;
 
 export function readSubmission(params: Params): Submission {
   const { kind, field } = KINDS[text(params, "kind")] ?? {};
@@ -110,6 +112,9 @@ export async function checkDetail({ kind, detail, field }: Submission, source?: 
   else if (kind === "IMPORT") checkImport(detail as ImportDetail);
   else checkGenerate(detail as GenerateDetail);
   limited(detail.database ?? "", `${field}.database`, MAX_NAME);
+  const bytes = Buffer.byteLength(JSON.stringify(detail));
+  if (bytes > MAX_DETAIL_BYTES)
+    throw invalidArgument(field, `must be at most ${MAX_DETAIL_BYTES} bytes, it is ${bytes}`);
 }
 
 async function checkExport({ ebs, eatt, type, encoding }: ExportDetail, dialect: Dialect): Promise<void> {

@@ -42,6 +42,9 @@ export interface Beside {
   nextTime?: string;
 }
 
+/** The last ones: all that can be would not fit into a message. */
+const SHOWN_STEPS = 100;
+
 const DETAIL_FIELDS: Record<Kind, string> = { EXPORT: "ded", IMPORT: "did", GENERATE: "dgd" };
 
 export function detailMessage(task: DataTask, told: Told, steps: readonly Step[], beside: Beside): Message {
@@ -56,8 +59,8 @@ export function detailMessage(task: DataTask, told: Told, steps: readonly Step[]
     rows: result?.rows ?? running?.rows ?? 0,
     bytes: result?.bytes ?? running?.bytes ?? 0,
     unmappable: result?.unmappable ?? 0,
-    operation: hasBegun(told, steps) ? `operations/${runHash(task._id)}` : "",
-    steps: steps.map(stepMessage),
+    operation: hasBegun(steps) ? `operations/${runHash(task._id)}` : "",
+    steps: steps.slice(-SHOWN_STEPS).map(stepMessage),
     ...taskFields(task),
     ...(told.rows !== undefined && { estimated_rows: told.rows }),
     approvers: told.terms.approvers,
@@ -102,6 +105,6 @@ export function idOfHash(hash: string): string | undefined {
   return /^progress\.(\d{1,20})(?:\.check)?$/.exec(hash)?.[1];
 }
 
-function hasBegun({ state }: Told, steps: readonly Step[]): boolean {
-  return state === "RUNNING" || steps.some(({ action }) => action === "START");
+function hasBegun(steps: readonly Step[]): boolean {
+  return steps.some(({ action }) => action === "START");
 }

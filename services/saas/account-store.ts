@@ -1,6 +1,6 @@
 /** Accounts, with their tokens sealed, and the data spaces that are theirs. */
 import { randomBytes } from "node:crypto";
-import type { Collection, Datastore } from "../../lib/datastore/datastore.ts";
+import type { Collection, Datastore, IndexDescription } from "../../lib/datastore/datastore.ts";
 import { isDuplicateKey } from "../../lib/datastore/datastore.ts";
 import { LongshoreError, failedPrecondition, notFound } from "../../lib/errors.ts";
 import { seal, unsealWith } from "../../lib/sealed.ts";
@@ -53,7 +53,10 @@ const DEMO_SPACES: readonly DataSpace[] = (["did", "wuid"] as const).map((kind, 
   createTime: new Date(0),
 }));
 
-const SPACE_INDEXES = [{ key: { account: 1, _id: 1 }, name: "account" }];
+const SPACE_INDEXES: IndexDescription[] = [
+  { key: { account: 1, _id: 1 }, name: "account" },
+  { key: { account: 1, kind: 1, _id: 1 }, name: "kind" },
+];
 
 export class AccountStore {
   readonly #accounts: Collection<StoredAccount>;

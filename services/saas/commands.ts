@@ -3,18 +3,16 @@ import type { LongshoreError } from "../../lib/errors.ts";
 import { viewError } from "../../lib/errors.ts";
 import type { Account, AccountStore, DataSpace } from "./account-store.ts";
 import { isEmpty, readChange } from "./change.ts";
-import type { Place, RecordStore, UserChange } from "./record-store.ts";
 import { debug } from "./debug/debug-command.ts";
 import type { LuaDebugger } from "./debug/lua-debugger.ts";
+import { checkUser, placeIn } from "./place.ts";
+import type { Place, RecordStore, UserChange } from "./record-store.ts";
 import { RecordsRead } from "./records-read.ts";
 import { refusal } from "./refusal.ts";
 import type { ColumnWriteCommand, Command, ReadCommand, SaasAnswer, SaasRequest, WriteCommand } from "./wire.ts";
 
 const MAX_READS = 100;
 const MAX_WRITES = 10_000;
-/** Bytes of a user's id. */
-const MAX_USERID = 512;
-export const APPID = /^[A-Za-z0-9_.@:-]{1,128}$/;
 
 export interface Stores {
   accounts: AccountStore;
@@ -114,22 +112,10 @@ async function findPlace(
   account: Account,
   accounts: AccountStore,
 ): Promise<Place> {
-  const { _id: space, kind } = await findSpace(dataspace_id, account, accounts);
-  if (kind === "did") return { space, app: "" };
-  if (!APPID.test(appid)) throw refusal("DATA_ERROR", "appid: must be 1 to 128 of [A-Za-z0-9_.@:-]");
-  return { space, app: appid };
+  return placeIn(await findSpace(dataspace_id, account, accounts), appid);
 }
 
 function checkCount(count: number, most: number, field: string): void {
   if (count === 0) throw refusal("CMDS_NULL", `${field}: is empty`);
   if (count > most) throw refusal("CMDS_LIMIT", `${field}: holds ${count}, more than ${most}`);
-}
-
-export function checkUser(userid: string): void {
-  if (userid === "") throw refusal("DATA_ERROR", "userid: must not be empty");
-  if (userid.length > MAX_USERID || Buffer.byteLength(userid) > MAX_USERID) {
-    throw refusal("DATA_ERROR", `userid: must be at most ${MAX_USERID} bytes`);
-  }
-  // What was no UTF-8 was decoded so; ids that differ must not become one.
-  if (userid.includes("\uFFFD")) throw refusal("DATA_ERROR", "userid: must be valid UTF-8");
 }

@@ -164,14 +164,38 @@ const upload: ServiceSchema<object, object, object, This> = {
       },
     },
 
-    restPreSign: restOf("GET /v1/presign", "preSign", TYPES.preSign),
-    restCreateUpload: restOf("POST /v1/uploads", "createUpload", TYPES.upload),
-    restListUploads: restOf("GET /v1/uploads", "listUploads", TYPES.list),
-    restGetUpload: restOf("GET /v1/uploads/{id}", "getUpload", TYPES.upload, COMPLETE_TIMEOUT_MS),
-    restDeleteUpload: restOf("DELETE /v1/uploads/{id}", "deleteUpload", TYPES.empty),
-    restCompleteUpload: restOf("POST /v1/uploads/{id}:complete", "completeUpload", TYPES.upload, COMPLETE_TIMEOUT_MS),
-    restPresignUpload: restOf("POST /v1/uploads/{id}:presign", "presignUpload", TYPES.presigned, COMPLETE_TIMEOUT_MS),
-    restPresignPart: restOf("POST /v1/uploads/{id}/parts/{part_number}:presign", "presignPart", TYPES.presigned),
+    restPreSign: restOf("GET /v1/presign", "preSign", { request: TYPES.preSignRequest, answer: TYPES.preSign }),
+    restCreateUpload: restOf("POST /v1/uploads", "createUpload", {
+      request: TYPES.createRequest,
+      answer: TYPES.upload,
+    }),
+    restListUploads: restOf("GET /v1/uploads", "listUploads", { request: TYPES.listRequest, answer: TYPES.list }),
+    restGetUpload: restOf(
+      "GET /v1/uploads/{id}",
+      "getUpload",
+      { request: TYPES.getRequest, answer: TYPES.upload },
+      COMPLETE_TIMEOUT_MS,
+    ),
+    restDeleteUpload: restOf("DELETE /v1/uploads/{id}", "deleteUpload", {
+      request: TYPES.getRequest,
+      answer: TYPES.empty,
+    }),
+    restCompleteUpload: restOf(
+      "POST /v1/uploads/{id}:complete",
+      "completeUpload",
+      { request: TYPES.getRequest, answer: TYPES.upload },
+      COMPLETE_TIMEOUT_MS,
+    ),
+    restPresignUpload: restOf(
+      "POST /v1/uploads/{id}:presign",
+      "presignUpload",
+      { request: TYPES.getRequest, answer: TYPES.presigned },
+      COMPLETE_TIMEOUT_MS,
+    ),
+    restPresignPart: restOf("POST /v1/uploads/{id}/parts/{part_number}:presign", "presignPart", {
+      request: TYPES.partRequest,
+      answer: TYPES.presigned,
+    }),
 
     /** What is known of an upload, for other services. One that was put at S3 is completed when it is first asked for. */
     get: {

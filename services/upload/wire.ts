@@ -4,7 +4,6 @@ import type { PresignedRequest } from "../../lib/objects/presigner.ts";
 import { toJson } from "../../lib/protobuf/json.ts";
 import { loadProto, readProto } from "../../lib/protobuf/proto-source.ts";
 import { timestampOf } from "../../lib/protobuf/timestamp.ts";
-import type { Params } from "./request.ts";
 import type { Upload } from "./upload.ts";
 import { keyOf } from "./upload.ts";
 
@@ -13,9 +12,14 @@ export type Message = Record<string, unknown>;
 const uploads = loadProto(readProto("longshore/v1/uploads.proto"));
 const upload = loadProto(readProto("woxqaq/v1/upload.proto"));
 
-/** The messages that REST answers. */
+/** The messages that REST takes and answers. */
 export const TYPES = {
+  preSignRequest: upload.lookupType("woxqaq.v1.PreSignRequest"),
   preSign: upload.lookupType("woxqaq.v1.PreSignResponse"),
+  createRequest: uploads.lookupType("longshore.v1.CreateUploadRequest"),
+  listRequest: uploads.lookupType("longshore.v1.ListUploadsRequest"),
+  getRequest: uploads.lookupType("longshore.v1.GetUploadRequest"),
+  partRequest: uploads.lookupType("longshore.v1.PresignPartRequest"),
   upload: uploads.lookupType("longshore.v1.Upload"),
   list: uploads.lookupType("longshore.v1.ListUploadsResponse"),
   presigned: uploads.lookupType("longshore.v1.PresignedRequest"),
@@ -24,14 +28,6 @@ export const TYPES = {
 
 export function json(type: protobuf.Type, message: Message): object {
   return toJson(type, message);
-}
-
-/** Parameters by the names of the proto; REST knows them by those of protobuf JSON as well. */
-export function protoNames(params: Params): Params {
-  const entries = Object.entries(params);
-  return Object.fromEntries(
-    entries.map(([name, value]) => [name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`), value]),
-  );
 }
 
 export function preSignMessage(id: string, { url, method, headers, expiresAt }: PresignedRequest): Message {

@@ -191,6 +191,7 @@ describeWith(["postgres", "mariadb", "mongodb", "nats"], "data tasks over databa
     expect((await mariadb.sql("SELECT count(*) FROM people")).trim()).toBe("0");
     const detail = await client.run(request);
     expect(detail).toMatchObject({ rows: "50", refused: "3", url: "" });
+    await waitFor(async () => (await uploads.get(key)).claimedBy === "");
     const report = (await download(detail.reportUrl)).trimEnd().split("\r\n");
     expect(report).toHaveLength(4);
     const sum = (text: string) => createHash("sha256").update(text.trimEnd()).digest("hex");

@@ -111,7 +111,7 @@ onSmallestAndLargest("uploads", (start) => {
 
   test("name what is wrong with a request for parts, a page or an id", async () => {
     expect((await client.refused("POST", "/v1/uploads", {})).message).toMatch(/^size: must be given/);
-    expect((await client.refused("GET", "/v1/uploads?pageSize=x")).message).toMatch(/^page_size: /);
+    expect((await client.refused("GET", "/v1/uploads?pageSize=x")).message).toMatch(/^pageSize: /);
     expect((await client.refused("GET", "/v1/uploads?state=DONE")).message).toMatch(/^state: /);
     expect((await client.refused("GET", "/v1/uploads/none")).status).toBe(404);
     const { key } = await client.preSign();

@@ -3,6 +3,7 @@ import { invalidArgument } from "../../../lib/errors.ts";
 import type { Account, SpaceKind } from "../account-store.ts";
 import { readChange } from "../change.ts";
 import type { Stores } from "../commands.ts";
+import { checkUser, placeIn } from "../place.ts";
 import { FLAGS, UINT32S, UserRecord } from "../record.ts";
 import type { DebugCommand } from "../wire.ts";
 import type { UserData } from "./script.ts";
@@ -14,12 +15,12 @@ export async function debug(
   stores: Stores,
   signal: AbortSignal,
 ): Promise<Record<string, string>> {
-  const { lua_script: script, use_server_data: useServer, server_did: did, appid, server_openid: openid } = command;
-  const stored = (kind: SpaceKind, app: string, userid: string) => storedRecord(stores, account, { kind, app, userid });
+  const { lua_script: script, use_server_data: useServer, server_did, appid, server_openid } = command;
+  const stored = (kind: SpaceKind, userid: string) => storedRecord(stores, account, { kind, appid, userid });
   const data = {
-    did: useServer ? await stored("did", "", did) : localRecord("local_did_data", command.local_did_data),
+    did: useServer ? await stored("did", server_did) : localRecord("local_did_data", command.local_did_data),
     openid: useServer
-      ? await stored("wuid", appid, openid)
+      ? await stored("wuid", server_openid)
       : localRecord("local_openid_data", command.local_openid_data),
   };
   const now = stores.records.nowSeconds();
@@ -32,11 +33,12 @@ export async function debug(
 async function storedRecord(
   { accounts, records }: Stores,
   account: Account,
-  { kind, app, userid }: { kind: SpaceKind; app: string; userid: string },
+  { kind, appid, userid }: { kind: SpaceKind; appid: string; userid: string },
 ): Promise<UserRecord> {
   const space = userid === "" ? undefined : await accounts.firstSpace(account.id, kind);
   if (!space) return new UserRecord();
-  const [record] = await records.read({ space: space._id, app }, [userid]);
+  checkUser(userid);
+  const [record] = await records.read(placeIn(space, appid), [userid]);
   return record!;
 }
 

@@ -109,7 +109,7 @@ describe("plain texts", () => {
         const expected = Buffer.from(isPlain ? `before${quote}${text}${quote}after` : "beforeafter");
         expect(Buffer.compare(block.take(), expected)).toBe(0);
       }),
-      { numRuns: 1_000 },
+      { numRuns: 3_000 },
     );
   });
 
@@ -120,7 +120,7 @@ describe("plain texts", () => {
         const hasSpecial = /["\\<\n\ufffe\uffff\ud800-\udfff]/.test(short);
         expect(new Utf8Block().plain(short, special)).toBe(!hasSpecial);
       }),
-      { numRuns: 1_000 },
+      { numRuns: 3_000 },
     );
   });
 });

@@ -7,9 +7,7 @@ import { waitFor } from "../../../../wait-for.ts";
 const ENDLESS = main("while true do end");
 const GOOD = `function main() print("good") return {t = {[srta.TARGETINFO_ENABLE] = true}} end`;
 const GOOD_OUTCOME = { printOutput: "good\n", error: "", targetsOutput: '{"t": {"enable": true}}' };
-const TOO_LONG = /^(line \d+: )?the script took more than (1 s of CPU|10 s)$/;
-/** Which of its limits such a script meets first depends on the machine. */
-const BOUND = /^(line \d+: )?the script (needed more than 64 MB of memory|took more than (1 s of CPU|10 s))$/;
+const TOO_LONG = /^(line \d+: )?the script took more than 1 s of CPU$/;
 const TOO_MUCH = /^the script needed more than 64 MB of memory$/;
 const MB = 2 ** 20;
 const stop = new AbortController();
@@ -34,14 +32,14 @@ test.each([
   ["a pattern with many parts", 'string.find(("a"):rep(3e4), ("a-"):rep(3e4) .. "b")', /pattern too complex/],
   ["a loop of long functions", 'local s = ("a"):rep(2e7) while true do local x = s:upper() end', TOO_LONG],
   ["a long text", 'string.rep("x", 1e9)', TOO_MUCH],
-  ["a text that doubles", 'local s = "x" while true do s = s .. s end', BOUND],
-  ["many texts", 'local t = {} while true do t[#t + 1] = ("x"):rep(1000) .. #t end', BOUND],
-  ["a table that grows", "local t = {} for i = 1, 1e9 do t[i] = i end", BOUND],
-  ["a long concatenation", 'local t = {} for i = 1, 100 do t[i] = ("x"):rep(1e6) end', BOUND],
+  ["a text that doubles", 'local s = "x" while true do s = s .. s end', TOO_MUCH],
+  ["many texts", 'local t = {} while true do t[#t + 1] = ("x"):rep(1e5) .. #t end', TOO_MUCH],
+  ["a table that grows", "local t = {} for i = 1, 1e9 do t[i] = i end", TOO_MUCH],
+  ["a long concatenation", 'local t = {} for i = 1, 100 do t[i] = ("x"):rep(1e7) .. i end', TOO_MUCH],
   ["many results", "return unpack({}, 1, 1e8)", /too many results to unpack/],
   ["a wide format", 'string.format("%99999d", 1)', /invalid conversion/],
   ["calls that nest in C", 'local function f() return ("x"):gsub(".", f) end f()', /C stack overflow/],
-  ["split into too many parts", 'string.split((","):rep(2e7), ",")', BOUND],
+  ["split into too many parts", 'string.split((","):rep(2e7), ",")', /memory|CPU/],
   [
     "a sort that never is in order",
     "local t = {} for i = 1, 1e5 do t[i] = i end while true do table.sort(t, function() return true end) end",
