@@ -6,6 +6,7 @@ import { inflateRawSync } from "node:zlib";
 import { describe, expect, test } from "@jest/globals";
 import fc from "fast-check";
 import { deflateInParallel, shareWriters, storeInBlocks } from "../../../../lib/tabular/deflate.ts";
+import { Utf8Block } from "../../../../lib/tabular/utf8-block.ts";
 import type { EntryRecord } from "../../../../lib/tabular/zip-records.ts";
 import { STORED, centralDirectory, localHeader } from "../../../../lib/tabular/zip-records.ts";
 import type { ZipEntry } from "../../../../lib/tabular/zip.ts";
@@ -136,6 +137,24 @@ describe("deflate", () => {
       { numRuns: 20 },
     );
     Atomics.store(writers, 0, 1);
+  });
+
+  test("leaves blocks as they are until they are deflated, and writes them again then", async () => {
+    const block = new Utf8Block();
+    const places = new Set<ArrayBufferLike>();
+    const written: Buffer[] = [];
+    async function* blocks() {
+      for (let number = 0; number < 40; number++) {
+        for (let line = 0; !block.isFull; line++) block.text(`${number}.${line * 7919} `);
+        const taken = block.take();
+        places.add(taken.buffer);
+        written.push(Buffer.from(taken));
+        yield taken;
+      }
+    }
+    const deflated = await collect(deflateInParallel(blocks(), 9));
+    expect(inflateRawSync(deflated).equals(Buffer.concat(written))).toBe(true);
+    expect(places.size).toBeLessThan(10);
   });
 
   test("in stored blocks gives one stream that inflates to the content", async () => {
