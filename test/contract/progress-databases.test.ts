@@ -157,9 +157,10 @@ describeWith(["postgres", "mariadb", "mongodb", "nats"], "data tasks over databa
       url.password = password;
       const { taskId } = await cluster.run(exportOf(url.href, "SELECT 1"), "PRE_CHECK_FAILED");
       // What a client asks travels to the node that answers it, as it must.
+      for (const kind of [".EVENT", ".RES"]) {
+        await waitFor(() => packets.some(({ subject, text }) => subject.includes(kind) && text.includes(taskId)));
+      }
       const told = packets.filter(({ subject }) => !subject.includes(".REQ"));
-      expect(told.some(({ subject, text }) => subject.includes(".EVENT") && text.includes(taskId))).toBe(true);
-      expect(told.some(({ subject, text }) => subject.includes(".RES") && text.includes(taskId))).toBe(true);
       expect(packets.some(({ text }) => text.includes(password))).toBe(true);
       for (const { text } of told) expect(text).not.toContain(password);
       await withMongo(shared.mongodbUri, async (mongo) => {

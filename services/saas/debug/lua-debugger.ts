@@ -14,6 +14,8 @@ export interface LuaDebuggerOptions {
   maxWaiting?: number;
   /** The longest that a script waits for a thread; 30,000. */
   waitMs?: number;
+  /** The longest that a script may take, however little of the CPU it gets; 10,000. */
+  wallMs?: number;
   /** Threads without a script end after it; 60,000. */
   idleMs?: number;
 }
@@ -27,6 +29,7 @@ export interface ScriptRun {
 /** Runs scripts in threads, which end with those that cannot be stopped otherwise. */
 export class LuaDebugger {
   readonly #timeZone: string;
+  readonly #wallMs: number;
   readonly #idleMs: number;
   readonly #line: ScriptLine;
   readonly #idle: { thread: ScriptThread; timer: NodeJS.Timeout }[] = [];
@@ -36,9 +39,11 @@ export class LuaDebugger {
 
   /** RangeError where there is no such time zone. */
   constructor(options: LuaDebuggerOptions = {}) {
-    const { threads = 2, timeZone = "Asia/Shanghai", maxWaiting = 200, waitMs = 30_000, idleMs = 60_000 } = options;
+    const { threads = 2, timeZone = "Asia/Shanghai", maxWaiting = 200 } = options;
+    const { waitMs = 30_000, wallMs = 10_000, idleMs = 60_000 } = options;
     new Intl.DateTimeFormat("en-US", { timeZone });
     this.#timeZone = timeZone;
+    this.#wallMs = wallMs;
     this.#idleMs = idleMs;
     this.#line = new ScriptLine({ places: threads, maxWaiting, waitMs });
   }
@@ -95,7 +100,7 @@ export class LuaDebugger {
       if (rested.thread.alive) return rested.thread;
     }
     this.#module ??= compileLua();
-    return ScriptThread.start({ module: await this.#module, timeZone: this.#timeZone }, signal);
+    return ScriptThread.start({ module: await this.#module, timeZone: this.#timeZone }, this.#wallMs, signal);
   }
 
   #rest(thread: ScriptThread): void {

@@ -11,32 +11,32 @@ const START_MS = 30_000;
 /** How often a script that is over its time is looked at from outside. */
 const LOOK_MS = 100;
 
-/** The longest that a script may take however little of the CPU the node leaves it. */
-const WALL_MS = 10_000;
-
 /** JavaScript's part of the thread; the memory of Lua is not in it. */
 const HEAP_MB = 64;
 
 /** A thread that runs scripts one after the other. It has ended where `alive` is false. */
 export class ScriptThread {
   readonly #worker: Worker;
+  readonly #wallMs: number;
   #cpuMs = 0;
   alive = true;
 
-  private constructor(worker: Worker) {
+  private constructor(worker: Worker, wallMs: number) {
     this.#worker = worker;
+    this.#wallMs = wallMs;
     // Who waits for a script hears of it; what happens between scripts only ends the thread.
     worker.on("error", () => (this.alive = false));
     worker.on("exit", () => (this.alive = false));
   }
 
-  static async start(start: DebugThreadStart, signal: AbortSignal): Promise<ScriptThread> {
+  /** A script may take `wallMs` however little of the CPU the node leaves it. */
+  static async start(start: DebugThreadStart, wallMs: number, signal: AbortSignal): Promise<ScriptThread> {
     const worker = new Worker(new URL("./debug-thread.ts", import.meta.url), {
       name: "saas-debug",
       workerData: start,
       resourceLimits: { maxOldGenerationSizeMb: HEAP_MB, maxYoungGenerationSizeMb: 8 },
     });
-    const thread = new ScriptThread(worker);
+    const thread = new ScriptThread(worker, wallMs);
     try {
       await thread.#answer(AbortSignal.any([signal, AbortSignal.timeout(START_MS)]));
       return thread;
@@ -88,8 +88,8 @@ export class ScriptThread {
       await delay(LIMITS.cpuMs + LOOK_MS, undefined, { signal });
       for (;;) {
         const wall = performance.now() - started;
-        if (wall > WALL_MS) return `the script took more than ${WALL_MS / 1_000} s`;
-        const cpu = await Promise.race([this.#cpu(), delay(WALL_MS - wall, Infinity, { signal })]);
+        if (wall > this.#wallMs) return `the script took more than ${this.#wallMs / 1_000} s`;
+        const cpu = await Promise.race([this.#cpu(), delay(this.#wallMs - wall, Infinity, { signal })]);
         if (cpu - before > LIMITS.cpuMs + LOOK_MS) return TOO_LONG;
         await delay(LOOK_MS, undefined, { signal });
       }
