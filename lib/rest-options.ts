@@ -10,10 +10,12 @@ export interface RestOptions {
    */
   body?: "json" | "bytes" | "object";
   /**
-   * With `bytes`: a body that is too large or cannot be read is not refused, but told to the action as the parameter
-   * `bodyError`, a `BodyError`, in the place of `body`.
+   * With `bytes` or `object`: a body that is too large or cannot be read is not refused, but told to the action as the parameter
+   * `bodyError`, a `BodyError`, in the place of `body` or `object`; with `object` also one that the check has refused.
    */
   bodyErrors?: "pass";
+  /** With `object`: what comes as gzip is stored as it came; its size and checksums are of what it unfolds to. */
+  keepEncoding?: true;
   /** Bytes of the body at most; 4 MiB by default. */
   limit?: number;
   /**
@@ -35,6 +37,8 @@ export interface BodyError {
   /** HTTP status that it would be refused with. */
   status: number;
   message: string;
+  /** Of the check that has refused it: the reason in its error. */
+  reason?: string;
 }
 
 /** What a `check` says of the body that may come. */
@@ -49,7 +53,7 @@ export interface StoredBody {
   size: number;
   sha256: string;
   contentType: string;
-  /** `gzip` where the body came compressed; it is stored as it was before. */
+  /** `gzip` where the body came compressed; it is stored as it was before, unless the path keeps the encoding. */
   contentEncoding?: string;
 }
 

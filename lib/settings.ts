@@ -353,6 +353,42 @@ export const SETTINGS = {
     schema: timeZone,
     meaning: "The time zone of `time` in scripts of Debug, a name of the IANA database.",
   },
+  saasBlockMin: {
+    variable: "SAAS_BLOCK_MIN",
+    default: "10",
+    schema: megabytes(1, 10_240),
+    meaning: "The least size of the blocks of a bulk load, in MiB; the last block of a file may be smaller.",
+  },
+  saasBlockMax: {
+    variable: "SAAS_BLOCK_MAX",
+    default: "200",
+    schema: megabytes(1, 10_240),
+    meaning: "The largest size of the blocks of a bulk load, in MiB.",
+  },
+  saasTaskMax: {
+    variable: "SAAS_TASK_MAX",
+    default: "1048576",
+    schema: megabytes(1, 1_073_741_824),
+    meaning: "How large all files of a bulk load may be together, in MiB.",
+  },
+  saasTasks: {
+    variable: "SAAS_TASKS",
+    default: "100",
+    schema: integer(1, 1_000),
+    meaning: "Bulk loads of an account that have not ended.",
+  },
+  saasBadLines: {
+    variable: "SAAS_BAD_LINES",
+    default: "10000",
+    schema: integer(0, 1_000_000_000),
+    meaning: "A bulk load fails at more lines than that which are none of its contract.",
+  },
+  saasLoadConcurrency: {
+    variable: "SAAS_LOAD_CONCURRENCY",
+    default: "2",
+    schema: integer(1, 64),
+    meaning: "How many bulk loads this node runs at a time, each of another account.",
+  },
   saasDemo: {
     variable: "SAAS_DEMO",
     default: "0",

@@ -26,10 +26,14 @@ export interface JobOutcome<Result> {
 }
 
 /** What whoever runs the job tells its thread. */
-export type ToThread = { kind: "abort" };
+export type ToThread =
+  | { kind: "abort" }
+  | { kind: "answer"; call: number; value: unknown }
+  | { kind: "refusal"; call: number; error: SentError };
 
 /** What the thread tells of its job. */
 export type FromThread =
   | { kind: "progress"; progress: unknown }
+  | { kind: "call"; call: number; request: unknown }
   | { kind: "done"; outcome: JobOutcome<unknown> }
   | { kind: "failed"; error: SentError };

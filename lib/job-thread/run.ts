@@ -4,7 +4,7 @@ import { LongshoreError } from "../errors.ts";
 import type { ObjectsPlace } from "../objects/open.ts";
 import { openObjects, sweepUnfinished } from "../objects/open.ts";
 import type { FromThread, JobOutcome, JobStart, ToThread, WrittenObject } from "./messages.ts";
-import { receiveError } from "./sent-error.ts";
+import { receiveError, sendError } from "./sent-error.ts";
 
 /** How long an aborted thread may take to end by itself; the whole must be over within a second. */
 const GRACE_MS = 700;
@@ -32,6 +32,8 @@ export interface ThreadJob<Progress> {
   memoryAdvice?: string;
   signal: AbortSignal;
   onProgress: (progress: Progress) => void;
+  /** Answers what the thread asks; its error is the thread's. */
+  onCall?: (request: unknown) => Promise<unknown>;
 }
 
 /**
@@ -77,13 +79,14 @@ export async function runInThread<Result, Progress = never>(job: ThreadJob<Progr
   }
 }
 
-type End = Exclude<FromThread, { kind: "progress" }> | { kind: "crashed"; error: Error };
+type End = Exclude<FromThread, { kind: "progress" | "call" }> | { kind: "crashed"; error: Error };
 
 function endOf<Progress>(worker: Worker, job: ThreadJob<Progress>): Promise<End> {
   return new Promise((resolve) => {
     let end: End | undefined;
     worker.on("message", (message: FromThread) => {
       if (message.kind === "progress") return job.onProgress(message.progress as Progress);
+      if (message.kind === "call") return void answer(worker, job, message);
       end = message;
       // Its work is over: whatever would still keep it (a socket, a timer) must not.
       void worker.terminate();
@@ -95,6 +98,19 @@ function endOf<Progress>(worker: Worker, job: ThreadJob<Progress>): Promise<End>
       resolve(end ?? { kind: "crashed", error: new Error(`the ${job.name}'s thread ended with code ${code}`) });
     });
   });
+}
+
+async function answer<Progress>(
+  worker: Worker,
+  { onCall }: ThreadJob<Progress>,
+  { call, request }: Extract<FromThread, { kind: "call" }>,
+): Promise<void> {
+  const tell = (message: ToThread) => worker.postMessage(message);
+  try {
+    tell({ kind: "answer", call, value: await onCall?.(request) });
+  } catch (error) {
+    tell({ kind: "refusal", call, error: sendError(error) });
+  }
 }
 
 function outOfMemory({ name, heapMb, memoryAdvice }: ThreadJob<never>): LongshoreError {

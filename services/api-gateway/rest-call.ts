@@ -55,12 +55,16 @@ async function answer(
 ): Promise<void> {
   const { query, params: path } = (req as RoutedRequest).$params;
   const headers = pick(req, options.headers);
-  const terms: BodyTerms | undefined = options.check
-    ? await req.$ctx.call(options.check, { ...query, ...path }, { signal, meta: { headers } })
-    : undefined;
-  const limit = terms?.limit ?? options.limit ?? DEFAULT_LIMIT;
+  const check = async (): Promise<number> => {
+    const terms: BodyTerms | undefined = options.check
+      ? await req.$ctx.call(options.check, { ...query, ...path }, { signal, meta: { headers } })
+      : undefined;
+    return terms?.limit ?? options.limit ?? DEFAULT_LIMIT;
+  };
+  const call = (body: object) => req.$ctx.call(action, { ...query, ...body, ...path }, { signal, meta: { headers } });
 
   if (options.response === "events") {
+    await check();
     const ended = AbortSignal.any([signal, scope.draining]);
     const pull = (stream: object) =>
       req.$ctx.call(action, { ...query, ...path }, { signal: ended, meta: { headers, stream } });
@@ -69,14 +73,8 @@ async function answer(
 
   const result =
     options.body === "object"
-      ? await callWithObject(await scope.objects(), req, limit, signal, (object) =>
-          req.$ctx.call(action, { ...query, object, ...path }, { signal, meta: { headers } }),
-        )
-      : await req.$ctx.call(
-          action,
-          { ...query, ...(await readParams(req, options, limit)), ...path },
-          { signal, meta: { headers } },
-        );
+      ? await callWithObject(await scope.objects(), req, options, check, signal, call)
+      : await call(await readParams(req, options, await check()));
   if (options.response === "object") {
     return sendObject(req, res, result as ServedObject, await scope.objects(), signal);
   }
@@ -93,23 +91,34 @@ async function readParams(req: IncomingMessage, { body, bodyErrors }: RestOption
     return { body: await readBody(req, limit), contentType };
   } catch (error) {
     if (bodyErrors !== "pass") throw error;
-    const { http, message } = viewRestError(error);
-    const bodyError: BodyError = { status: http, message };
-    return { bodyError, contentType };
+    return { bodyError: bodyErrorOf(error), contentType };
   }
+}
+
+function bodyErrorOf(error: unknown): BodyError {
+  const { http, message, data } = viewRestError(error);
+  return { status: http, message, ...(data.reason !== undefined && { reason: data.reason }) };
 }
 
 /** The object is the action's once it has taken it; what it refuses is not kept. */
 async function callWithObject(
   objects: ObjectStore,
   req: IncomingMessage,
-  limit: number,
+  { keepEncoding, bodyErrors }: RestOptions,
+  check: () => Promise<number>,
   signal: AbortSignal,
-  call: (object: StoredBody) => Promise<unknown>,
+  call: (body: { object?: StoredBody; bodyError?: BodyError }) => Promise<unknown>,
 ): Promise<unknown> {
-  const object = await storeBody(req, objects, limit, signal);
+  let object: StoredBody;
   try {
-    return await call(object);
+    object = await storeBody(req, objects, { limit: await check(), keepEncoding, signal });
+  } catch (error) {
+    if (bodyErrors !== "pass") throw error;
+    // Named, so that a query cannot bring an object.
+    return call({ object: undefined, bodyError: bodyErrorOf(error) });
+  }
+  try {
+    return await call({ object });
   } catch (error) {
     await objects.delete(object.key).catch(() => undefined);
     throw error;
