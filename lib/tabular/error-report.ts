@@ -18,6 +18,8 @@ export interface ErrorReportOptions {
   titles: readonly string[];
   /** Further ones are only counted. */
   maxRows?: number;
+  /** Rows that were refused beside these. */
+  further?: number;
 }
 
 export const MAX_REPORTED_ROWS = 10_000;
@@ -25,11 +27,11 @@ const MAX_CELL_LENGTH = 1_000;
 
 /**
  * Writes refused rows as CSV in UTF-8 with a byte order mark: their number, column and reason, and their own cells, cut
- * where they are long. Where there are more than `maxRows`, the last line says how many.
+ * where they are long. Where there are more than `maxRows`, or further ones, the last line says how many.
  */
 export async function* writeErrorReport(
   rows: AsyncIterable<ReportedRow> | Iterable<ReportedRow>,
-  { titles, maxRows = MAX_REPORTED_ROWS }: ErrorReportOptions,
+  { titles, maxRows = MAX_REPORTED_ROWS, further = 0 }: ErrorReportOptions,
 ): AsyncGenerator<Uint8Array> {
   const csv = stringify({ bom: true, record_delimiter: "windows", quoted_match: /[\r\n]/ });
   const writing = (async () => {
@@ -39,7 +41,8 @@ export async function* writeErrorReport(
       count += 1;
       if (count <= maxRows) await write(csv, recordOf(row, titles.length));
     }
-    if (count > maxRows) await write(csv, ["", "", `and ${count - maxRows} more`]);
+    const more = Math.max(0, count - maxRows) + further;
+    if (more > 0) await write(csv, ["", "", `and ${more} more`]);
     csv.end();
   })();
   // Told to the reader, who may have left.

@@ -1,5 +1,4 @@
 /** What each command does. Refusals are thrown as errors whose reason is a code of the contract. */
-import type { LongshoreError } from "../../lib/errors.ts";
 import { viewError } from "../../lib/errors.ts";
 import type { Account, AccountStore, DataSpace } from "./account-store.ts";
 import { isEmpty, readChange } from "./change.ts";
@@ -9,7 +8,16 @@ import { checkUser, placeIn } from "./place.ts";
 import type { Place, RecordStore, UserChange } from "./record-store.ts";
 import { RecordsRead } from "./records-read.ts";
 import { refusal } from "./refusal.ts";
-import type { ColumnWriteCommand, Command, ReadCommand, SaasAnswer, SaasRequest, WriteCommand } from "./wire.ts";
+import type { TaskCommands } from "./tasks/task-commands.ts";
+import type {
+  ColumnWriteCommand,
+  Command,
+  ReadCommand,
+  SaasAnswer,
+  SaasRequest,
+  TaskMessage,
+  WriteCommand,
+} from "./wire.ts";
 
 const MAX_READS = 100;
 const MAX_WRITES = 10_000;
@@ -18,6 +26,7 @@ export interface Stores {
   accounts: AccountStore;
   records: RecordStore;
   scripts: LuaDebugger;
+  taskCommands: TaskCommands;
 }
 
 /** Does the request's command, which must be one of these; answers the SaasRes without its code. */
@@ -29,6 +38,7 @@ export async function perform(
   signal: AbortSignal,
 ): Promise<SaasAnswer> {
   const { cmd } = request;
+  const { taskCommands: tasks } = stores;
   if (cmd === undefined) throw refusal("CMDS_NULL", "the request holds no command");
   if (allowed && !allowed.includes(cmd)) throw refusal("CMD_ERROR", `${cmd}: is not a command of this path`);
   switch (cmd) {
@@ -41,16 +51,16 @@ export async function perform(
     case "debug":
       return { debug_res: await debug(request.debug, account, stores, signal) };
     case "task_create":
+      return createTask(request.task_create, account, stores);
     case "task_list":
+      return tasks.list(request.task_list, account);
     case "task_run":
+      return tasks.run(request.task_run, account);
     case "task_delete":
+      return tasks.delete(request.task_delete, account);
     case "task_info":
-      throw notThere(cmd);
+      return tasks.info(request.task_info, account);
   }
-}
-
-export function notThere(command: string): LongshoreError {
-  return refusal("CMD_ERROR", `${command}: this version has no bulk load yet`);
 }
 
 async function read(command: ReadCommand, account: Account, { accounts, records }: Stores): Promise<SaasAnswer> {
@@ -89,13 +99,20 @@ async function write(command: WriteCommand, account: Account, { accounts, record
 async function writeColumns(
   command: ColumnWriteCommand,
   account: Account,
-  { accounts, records }: Stores,
+  { accounts, records, taskCommands }: Stores,
 ): Promise<SaasAnswer> {
   const change = readChange(command, command.is_clear_all_first);
   if (isEmpty(change)) throw refusal("CMDS_NULL", "column_write: names no column");
-  const { _id } = await findSpace(command.dataspace_id, account, accounts);
-  await records.writeColumns(_id, change);
+  const space = await findSpace(command.dataspace_id, account, accounts);
+  if (await taskCommands.runsIn(space)) {
+    throw refusal("TASK_IS_RUNNING", "column_write: a task of the data space runs");
+  }
+  await records.writeColumns(space._id, change);
   return { write_res: {} };
+}
+
+async function createTask(task: TaskMessage, account: Account, { accounts, taskCommands }: Stores) {
+  return taskCommands.create(task, await findSpace(task.dataspace_id, account, accounts), account);
 }
 
 async function findSpace(id: string, account: Account, accounts: AccountStore): Promise<DataSpace> {

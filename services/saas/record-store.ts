@@ -22,9 +22,18 @@ export interface Place {
   app: string;
 }
 
+/** Where in which load a change comes from. */
+export interface LoadMark {
+  /** Of a data space a later load has a greater number. */
+  load: number;
+  position: number;
+}
+
 export interface UserChange {
   userid: string;
   change: Change;
+  /** Of a bulk load: the change is left out where the record has had this one, or a later one, before. */
+  mark?: LoadMark;
 }
 
 interface Write {

@@ -36,9 +36,13 @@ export function refusal(code: Code, message: string): LongshoreError {
   return new LongshoreError(TYPES[code], message, { reason: code });
 }
 
+export function isCode(reason: string): reason is Code {
+  return Object.hasOwn(TYPES, reason);
+}
+
 /** The code that an error has for clients. */
 export function codeOf({ type, data }: ErrorView): Code {
-  if (data.reason !== undefined && Object.hasOwn(TYPES, data.reason)) return data.reason as Code;
+  if (data.reason !== undefined && isCode(data.reason)) return data.reason;
   if (type === "RESOURCE_EXHAUSTED") return "QPS_LIMIT";
   return type === "INVALID_ARGUMENT" ? "DATA_ERROR" : "CMD_ERROR";
 }

@@ -12,19 +12,31 @@ import type { BodyError } from "../../lib/rest-options.ts";
 import { rest } from "../../lib/rest-options.ts";
 import { signalOf } from "../../middlewares/cancellation.ts";
 import { grpc } from "../../mixins/grpc.mixin.ts";
+import type { ObjectStore } from "../../lib/objects/object-store.ts";
 import type { WithDatastore } from "../../mixins/store.mixin.ts";
 import { store } from "../../mixins/store.mixin.ts";
+import { worker } from "../../mixins/worker.mixin.ts";
 import type { Account } from "./account-store.ts";
 import { AccountStore } from "./account-store.ts";
 import type { Params } from "./admin.ts";
 import { accountView, readAccount, readAccountId, readSpace, readSpaceId, spaceView } from "./admin.ts";
-import { notThere, perform } from "./commands.ts";
+import { perform } from "./commands.ts";
 import { LuaDebugger } from "./debug/lua-debugger.ts";
 import { Quota } from "./quota.ts";
 import { RecordStore } from "./record-store.ts";
 import { codeOf, refusal } from "./refusal.ts";
 import type { Credentials } from "./signature.ts";
-import { checkSignature, checkTime, credentialsOf } from "./signature.ts";
+import { HEADERS, checkSignature, checkTime, credentialsOf } from "./signature.ts";
+import type { Attendant } from "./tasks/attendant.ts";
+import { CHANNEL } from "./tasks/attendant.ts";
+import type { BlockStore } from "./tasks/block-store.ts";
+import { runOfHash } from "./tasks/load-task.ts";
+import type { LoadStore } from "./tasks/load-store.ts";
+import { taskActions } from "./tasks/rest-actions.ts";
+import type { TaskCommands } from "./tasks/task-commands.ts";
+import type { TaskStore } from "./tasks/task-store.ts";
+import { openTasks, runTask } from "./tasks/tasks.ts";
+import { uploadActions } from "./tasks/upload.ts";
 import type { Command, Format, SaasAnswer, SaasRequest } from "./wire.ts";
 import { MEDIA_TYPES, PROTO, decodeRequest, encodeAnswer, formatOf, messageOf, readMessage } from "./wire.ts";
 
@@ -33,12 +45,19 @@ interface SaasService extends WithDatastore {
   records: RecordStore;
   quota: Quota;
   scripts: LuaDebugger;
+  objects: ObjectStore;
+  tasks: TaskStore;
+  blocks: BlockStore;
+  loads: LoadStore;
+  attendant: Attendant;
+  taskCommands: TaskCommands;
   authenticate(credentials: Credentials, body: Uint8Array | undefined): Promise<Account>;
   answered(work: () => Promise<SaasAnswer>): Promise<SaasAnswer>;
   changed(): Promise<void>;
+  sawEnded(hashes: string[]): Promise<void>;
 }
 
-type This = Service & SaasService;
+export type This = Service & SaasService;
 
 interface HttpParams {
   body?: Uint8Array;
@@ -56,15 +75,25 @@ interface GrpcMeta {
   grpc?: Readonly<Record<string, string>>;
 }
 
-/** Copied for each path: of an object that is there twice, the registry tells other nodes only once. */
-const HEADERS = ["account", "time", "authorization", "content-encoding"];
+/** A node that is not heard of for so long has lost its loads. */
+const LEASE_SECONDS = 15;
 /** A write of 10,000 items with long ids has some 10 MB. */
 const MAX_BODY = 16 * 1024 * 1024;
 
 const saas: ServiceSchema<object, object, object, This> = {
   name: "saas",
 
-  mixins: [store, grpc({ proto: PROTO, service: "saasapi.Saas" })],
+  mixins: [
+    store,
+    grpc({ proto: PROTO, service: "saasapi.Saas" }),
+    worker({
+      channel: CHANNEL,
+      leaseSeconds: LEASE_SECONDS,
+      concurrency: ({ broker }) => configOf(broker).saasLoadConcurrency,
+      handler: (service, job) => runTask(service as This, job),
+      operation: { proto: PROTO, response: "saasapi.Task", describe: "describeTasks" },
+    }),
+  ],
 
   actions: {
     /** Over gRPC. */
@@ -91,7 +120,9 @@ const saas: ServiceSchema<object, object, object, This> = {
     httpTaskRun: commandOf(["/saas/task/run"], ["task_run"]),
     httpTaskDelete: commandOf(["/saas/task/delete"], ["task_delete"]),
     httpTaskInfo: commandOf(["/saas/task/info"], ["task_info"]),
-    httpTaskUpload: commandOf(["/saas/task/upload"], []),
+    ...uploadActions,
+
+    ...taskActions,
 
     createAccount: {
       rest: "POST /v1/saas/accounts",
@@ -158,6 +189,11 @@ const saas: ServiceSchema<object, object, object, This> = {
   },
 
   events: {
+    /** A hint, from any node: loads have ended. */
+    async "queues.ended"(this: This, ctx: Context<{ tasks: { hash: string }[] }>) {
+      await this.sawEnded(ctx.params.tasks.map(({ hash }) => hash));
+    },
+
     "saas.accountsChanged"(this: This) {
       this.accounts?.refresh();
     },
@@ -186,6 +222,16 @@ const saas: ServiceSchema<object, object, object, This> = {
       }
     },
 
+    /** What is missed here is seen when it is due. */
+    async sawEnded(this: This, hashes: string[]): Promise<void> {
+      const runs = hashes.map(runOfHash).filter((run) => run !== undefined);
+      try {
+        for (const run of runs) await this.attendant?.attendRun(run);
+      } catch (error) {
+        this.logger.warn("the end of a load could not be seen to", error);
+      }
+    },
+
     /** Before the operator has its answer, this node knows; the others within a second. */
     async changed(this: This): Promise<void> {
       this.accounts.refresh();
@@ -198,12 +244,14 @@ const saas: ServiceSchema<object, object, object, This> = {
     this.records = await RecordStore.open(this.datastore);
     this.scripts = new LuaDebugger({ timeZone: config.saasTimeZone });
     this.accounts = await AccountStore.open(this.datastore, await encryptionKeys(config), config.saasDemo);
+    await openTasks(this);
     const nodes = () =>
       this.broker.registry.getServiceList({ onlyAvailable: true }).filter(({ name }) => name === "saas").length;
     this.quota = await Quota.open(this.datastore, nodes);
   },
 
   async stopped(this: This) {
+    await this.attendant?.stop();
     await this.scripts?.close();
   },
 };
@@ -221,8 +269,6 @@ function commandOf(paths: string[], commands?: Command[]): ActionSchema {
       const answer = await this.answered(async () => {
         const body = bodyOf(params, meta.headers);
         const account = await this.authenticate(credentialsOf(meta.headers), body);
-        // Its body is a block, which nobody takes.
-        if (commands?.length === 0) throw notThere("upload");
         const request = requestOf(body, contentType);
         return this.quota.within(account, () => perform(request, commands, account, this, signalOf(ctx)));
       });

@@ -2,6 +2,9 @@
 import { createHash, createHmac, timingSafeEqual } from "node:crypto";
 import { refusal } from "./refusal.ts";
 
+/** Copied for each path: of an object that is there twice, the registry tells other nodes only once. */
+export const HEADERS = ["account", "time", "authorization", "content-encoding"];
+
 /** What a request says of itself, in headers or in metadata. */
 export interface Credentials {
   account: string;

@@ -12,6 +12,7 @@ export const PROTO = "saasapi/saasapi.proto";
 const contract = loadProto(readProto(PROTO));
 const SaasReq = contract.lookupType("saasapi.SaasReq");
 const SaasRes = contract.lookupType("saasapi.SaasRes");
+const Task = contract.lookupType("saasapi.Task");
 
 export const COMMANDS = [
   "read",
@@ -55,6 +56,33 @@ export interface DebugCommand {
   local_openid_data?: Regions | null;
 }
 
+/** A uint64, as it is decoded or as it is to be encoded. */
+type Uint64Field = number | { toString(): string };
+
+export interface TaskMessage {
+  dataspace_id: string;
+  appid: string;
+  task_sha256: string;
+  task_description: string;
+  task_file_infos: {
+    file_name: string;
+    file_size: Uint64Field;
+    file_blocks: { block_sha256: string; block_length: Uint64Field; uploaded: boolean }[];
+  }[];
+  task_block_size: Uint64Field;
+  source_path: string;
+  task_size: Uint64Field;
+  create_time?: string;
+  run_time?: string;
+  finish_time?: string;
+  status?: string;
+}
+
+/** A command about a task that is there. */
+export interface TaskNamed {
+  task_sha256: string;
+}
+
 /** A decoded request: of the commands at most one is there. */
 export interface SaasRequest {
   cmd?: Command;
@@ -62,6 +90,11 @@ export interface SaasRequest {
   write: WriteCommand;
   column_write: ColumnWriteCommand;
   debug: DebugCommand;
+  task_create: TaskMessage;
+  task_list: { status_filter: number };
+  task_run: TaskNamed;
+  task_delete: TaskNamed;
+  task_info: TaskNamed;
 }
 
 /** A SaasRes. */
@@ -107,4 +140,22 @@ export function encodeAnswer(answer: SaasAnswer, format: Format): Buffer {
   if (format === "json") return Buffer.from(JSON.stringify(toJson(SaasRes, messageOf(answer))));
   if (answer instanceof RecordsRead) return answer.encode();
   return SaasRes.encode(SaasRes.fromObject(answer)).finish() as Buffer;
+}
+
+export function encodeTask(task: TaskMessage): Buffer {
+  return Task.encode(Task.fromObject(task)).finish() as Buffer;
+}
+
+export function decodeTask(bytes: Uint8Array): TaskMessage {
+  return Task.toObject(Task.decode(bytes), { longs: Number, arrays: true, defaults: true }) as TaskMessage;
+}
+
+/** A Task as an operation or an operator's REST has it. */
+export function taskJson(task: TaskMessage): object {
+  return toJson(Task, { ...task });
+}
+
+/** Names of TaskStatus. */
+export function statusName(value: number): string | undefined {
+  return contract.lookupEnum("saasapi.TaskStatus").valuesById[value];
 }
