@@ -1,6 +1,7 @@
 /** A client of the user-data space: over HTTP as protobuf or protobuf JSON, signed as the public contract has it. */
 import { createHash } from "node:crypto";
 import { join } from "node:path";
+import { gzipSync } from "node:zlib";
 import protobuf from "protobufjs";
 
 export const SAAS_PROTO = join(import.meta.dirname, "..", "proto", "saasapi", "saasapi.proto");
@@ -24,10 +25,33 @@ export interface ValueMessage {
   last_modify_time: number;
 }
 
+export interface TaskMessage {
+  dataspace_id: string;
+  appid: string;
+  task_sha256: string;
+  task_description: string;
+  task_file_infos: {
+    file_name: string;
+    file_size: string;
+    file_blocks: { block_sha256: string; block_length: string; uploaded: boolean }[];
+  }[];
+  task_block_size: string;
+  task_size: string;
+  create_time: string;
+  run_time: string;
+  finish_time: string;
+  status: string;
+}
+
 export interface Answer {
   http: number;
   code: string;
   status: string;
+  task_create_res?: TaskMessage;
+  task_list_res?: { tasks: TaskMessage[] };
+  task_run_res?: TaskMessage;
+  task_delete_res?: TaskMessage;
+  task_info_res?: TaskMessage;
   read_res?: { succ_cmd_count: number; fail_cmd_count: number; cmd_res: ValueMessage[] };
   write_res?: { failed_userid: string[] };
 }
@@ -48,6 +72,10 @@ export function signed({ account, token }: Identity, time = Math.floor(Date.now(
 /** Of the columns. */
 export function bitmap(columns: readonly number[]): string {
   return columns.reduce((bits, column) => bits | (1n << BigInt(column)), 0n).toString();
+}
+
+export function sha256Of(content: Uint8Array): string {
+  return createHash("sha256").update(content).digest("hex");
 }
 
 export function encode(request: object): Buffer {
@@ -82,6 +110,12 @@ export class SaasClient {
     return this.send(path, encode(request), headers);
   }
 
+  /** Sends a block as it is, gzip by default. */
+  upload(content: Uint8Array, headers: Record<string, string> = {}, sha256 = sha256Of(content)): Promise<Answer> {
+    const type = { "content-type": "application/octet-stream", "content-encoding": "gzip" };
+    return this.send(`/saas/task/upload?block_sha256=${sha256}`, gzipSync(content), { ...type, ...headers });
+  }
+
   async read(space: string, userids: readonly string[], appid = ""): Promise<ValueMessage[]> {
     const read = { dataspace_id: space, appid, read_items: userids.map((userid) => ({ userid })) };
     return demandDone(await this.post("/saas/read", { read })).read_res!.cmd_res;
@@ -97,7 +131,7 @@ export class SaasClient {
   }
 }
 
-function demandDone(answer: Answer): Answer {
+export function demandDone(answer: Answer): Answer {
   if (answer.http !== 200 || answer.code !== "SUCC") throw new Error(`${answer.http} ${answer.code} ${answer.status}`);
   return answer;
 }
