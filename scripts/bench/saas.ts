@@ -13,6 +13,7 @@ import { median } from "./queue/statistics.ts";
 import { printTable, shown } from "./queue/table.ts";
 import type { Figure } from "./queue/verdict.ts";
 import { printVerdict } from "./queue/verdict.ts";
+import { compareBulk } from "./saas/bulk-load.ts";
 import { SaasLoad, encodeRequest } from "./saas/saas-load.ts";
 
 const USERS = 100_000;
@@ -24,10 +25,23 @@ const ROUND_MS = 2_000;
 const RECORD_BYTES = 237;
 const GATE = 0.5;
 
-/** Does one request's work. */
-type Peer = Record<"read" | "write", (ids: string[]) => unknown>;
+/** A bare store that does one request's work. */
+interface Peer {
+  store: string;
+  read: (ids: string[]) => unknown;
+  write: (ids: string[]) => unknown;
+  /** Of its rate, what a bulk load must reach. */
+  bulkGate: number;
+}
 
-const PARTS: Record<string, (run: Run) => Promise<Figure[]>> = { embedded: measureEmbedded, mongodb: measureMongo };
+type Comparison = (processes: Run, mongodbUri: string, peer: Peer) => Promise<Figure[]>;
+
+const PARTS: Record<string, (run: Run) => Promise<Figure[]>> = {
+  embedded: (run) => measureEmbedded(run, compareRequests),
+  mongodb: (run) => measureMongo(run, compareRequests),
+  "load-embedded": (run) => measureEmbedded(run, compareBulk),
+  "load-mongodb": (run) => measureMongo(run, compareBulk),
+};
 
 /** Measures the parts that are named, or all; prints what was measured and what was to be reached. */
 export async function run(names: string[]): Promise<void> {
@@ -49,7 +63,7 @@ export async function run(names: string[]): Promise<void> {
   }
 }
 
-async function measureEmbedded(processes: Run): Promise<Figure[]> {
+async function measureEmbedded(processes: Run, compare: Comparison): Promise<Figure[]> {
   const database = new DatabaseSync(join(mkdtempSync(join(processes.directory, "bare-")), "bare.db"));
   database.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL");
   database.exec("CREATE TABLE records (id TEXT PRIMARY KEY, data BLOB)");
@@ -59,6 +73,8 @@ async function measureEmbedded(processes: Run): Promise<Figure[]> {
     "INSERT INTO records VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET data = excluded.data",
   );
   const bare: Peer = {
+    store: "SQLite",
+    bulkGate: 0.6,
     read: (ids) => select.all(...ids),
     write: (ids) => {
       database.exec("BEGIN");
@@ -66,16 +82,14 @@ async function measureEmbedded(processes: Run): Promise<Figure[]> {
       database.exec("COMMIT");
     },
   };
-  const node = await LongshoreNode.start(processes, "", { env: { SAAS_DEMO: "1" } });
   try {
-    return await compare("SQLite", bare, node);
+    return await compare(processes, "", bare);
   } finally {
-    await node.stop();
     database.close();
   }
 }
 
-async function measureMongo(processes: Run): Promise<Figure[]> {
+async function measureMongo(processes: Run, compare: Comparison): Promise<Figure[]> {
   const uri = await startMongod(processes);
   if (uri === undefined) {
     console.error("mongod is missing: install mongod 7 or newer");
@@ -84,6 +98,8 @@ async function measureMongo(processes: Run): Promise<Figure[]> {
   const client = await new MongoClient(uri, { writeConcern: { w: "majority", j: true } }).connect();
   const records = client.db("bare").collection<{ _id: string; data: Buffer }>("records");
   const bare: Peer = {
+    store: "MongoDB",
+    bulkGate: 0.7,
     read: (ids) => records.find({ _id: { $in: ids } }).toArray(),
     write: (ids) =>
       records.bulkWrite(
@@ -91,17 +107,25 @@ async function measureMongo(processes: Run): Promise<Figure[]> {
         { ordered: false },
       ),
   };
-  const node = await LongshoreNode.start(processes, uri, { env: { SAAS_DEMO: "1" } });
   try {
-    return await compare("MongoDB", bare, node);
+    return await compare(processes, uri, bare);
   } finally {
-    await node.stop();
     await client.close();
   }
 }
 
+async function compareRequests(processes: Run, mongodbUri: string, bare: Peer): Promise<Figure[]> {
+  const node = await LongshoreNode.start(processes, mongodbUri, { env: { SAAS_DEMO: "1" } });
+  try {
+    return await compare(bare, node);
+  } finally {
+    await node.stop();
+  }
+}
+
 /** In turn on both, for the machine is not equally quick all the time. */
-async function compare(store: string, bare: Peer, node: LongshoreNode): Promise<Figure[]> {
+async function compare(bare: Peer, node: LongshoreNode): Promise<Figure[]> {
+  const { store } = bare;
   const load = new SaasLoad(node.http);
   for (let from = 0; from < USERS; from += WRITE) {
     const ids = Array.from({ length: WRITE }, (_, index) => userOf(from + index));

@@ -161,8 +161,7 @@ onSmallestAndLargest("saas: the protocol", (start) => {
     }
     expect(await client.post("/saas/write", COMMAND)).toMatchObject({ http: 200, code: "CMD_ERROR" });
     for (const name of ["create", "list", "run", "delete", "info"]) {
-      const answer = await client.post(`/saas/task/${name}`, { [`task_${name}`]: {} });
-      expect(answer).toMatchObject({ http: 200, code: "CMD_ERROR", status: expect.stringContaining("bulk load") });
+      expect(await client.post(`/saas/task/${name}`, COMMAND)).toMatchObject({ http: 200, code: "CMD_ERROR" });
     }
   });
 

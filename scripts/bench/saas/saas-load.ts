@@ -38,15 +38,9 @@ export class SaasLoad {
   }
 
   /** Throws where the answer's code is not SUCC, which is 0 and left out. */
-  send(path: string, body: Buffer): Promise<void> {
-    const time = String(Math.floor(Date.now() / 1_000));
-    const headers = {
-      "content-type": "application/x-protobuf",
-      "content-length": body.length,
-      account: ACCOUNT,
-      time,
-      authorization: createHash("md5").update(`${ACCOUNT}${TOKEN}${time}`).digest("hex"),
-    };
+  send(path: string, body: Buffer, more: Record<string, string> = {}): Promise<void> {
+    const length = { "content-length": body.length };
+    const headers = { "content-type": "application/x-protobuf", ...length, ...signed(), ...more };
     return new Promise((resolve, reject) => {
       const sending = request(this.#url + path, { method: "POST", agent: this.#agent, headers }, (response) => {
         let first: number | undefined;
@@ -60,7 +54,22 @@ export class SaasLoad {
     });
   }
 
+  /** The answer as protobuf JSON, as the request is. */
+  async command(path: string, request: object): Promise<Record<string, Record<string, string>>> {
+    const headers = { "content-type": "application/json", ...signed() };
+    const response = await fetch(this.#url + path, { method: "POST", headers, body: JSON.stringify(request) });
+    const answer = (await response.json()) as Record<string, Record<string, string>>;
+    if (String(answer["code"]) !== "SUCC") throw new Error(`${path}: ${JSON.stringify(answer)}`);
+    return answer;
+  }
+
   close(): void {
     this.#agent.destroy();
   }
+}
+
+function signed(): Record<string, string> {
+  const time = String(Math.floor(Date.now() / 1_000));
+  const authorization = createHash("md5").update(`${ACCOUNT}${TOKEN}${time}`).digest("hex");
+  return { account: ACCOUNT, time, authorization };
 }

@@ -1,0 +1,119 @@
+/** A bulk load against a bare loop that writes the same records: its rate, and the most memory that the node has for it. */
+import { createHash } from "node:crypto";
+import { gzipSync } from "node:zlib";
+import type { Run } from "../../servers/run.ts";
+import { LongshoreNode } from "../queue/longshore-node.ts";
+import { peakBytes } from "../queue/processes.ts";
+import { printTable, shown } from "../queue/table.ts";
+import type { Figure } from "../queue/verdict.ts";
+import { SaasLoad } from "./saas-load.ts";
+
+const ITEMS = 250_000;
+const LARGER = 4;
+const BLOCK_BYTES = 10 * 1024 ** 2;
+const BATCH = 1_000;
+const LOOK_MS = 100;
+const MAX_MEGABYTES = 250;
+
+export interface BulkPeer {
+  store: string;
+  /** Bare rates that a load must reach. */
+  bulkGate: number;
+  /** Writes a record each, in one transaction. */
+  write: (ids: string[]) => unknown;
+}
+
+export async function compareBulk(
+  processes: Run,
+  mongodbUri: string,
+  { store, bulkGate: gate, write }: BulkPeer,
+): Promise<Figure[]> {
+  const alone = await bareRate(write);
+  const node = () => LongshoreNode.start(processes, mongodbUri, { env: { SAAS_DEMO: "1" } });
+  const measured: { rate: number; megabytes: number }[] = [];
+  for (const [round, items] of [ITEMS, LARGER * ITEMS].entries()) {
+    const started = await node();
+    try {
+      const rate = await loadRate(started, items, round);
+      measured.push({ rate, megabytes: (await peakBytes(started.pid)) / 1024 ** 2 });
+    } finally {
+      await started.stop();
+    }
+  }
+  const [small, large] = measured as [(typeof measured)[0], (typeof measured)[0]];
+  printTable(`${store}: bulk load of ${ITEMS} new records, and of ${LARGER} times as many`, [
+    ["", "items/s", "MB at most"],
+    [`bare ${store}`, shown(alone), ""],
+    ["Longshore", shown(small.rate), shown(small.megabytes)],
+    [`Longshore, ${LARGER} times as many`, shown(large.rate), shown(large.megabytes)],
+  ]);
+  return [
+    { measure: `bulk load / bare ${store}`, value: small.rate / alone, gate: { atLeast: gate } },
+    { measure: `MB of the node, ${store}`, value: large.megabytes, gate: { atMost: MAX_MEGABYTES } },
+  ];
+}
+
+async function bareRate(write: (ids: string[]) => unknown): Promise<number> {
+  const begin = performance.now();
+  for (let from = 0; from < ITEMS; from += BATCH) {
+    await write(Array.from({ length: BATCH }, (_, index) => userOf(from + index, 9)));
+  }
+  return (ITEMS * 1_000) / (performance.now() - begin);
+}
+
+/** Items a second, from the task's start to its end. */
+async function loadRate(node: LongshoreNode, items: number, round: number): Promise<number> {
+  const client = new SaasLoad(node.http);
+  try {
+    const { task, blocks } = taskOf(items, round);
+    await client.command("/saas/task/create", { task_create: task });
+    for (const block of blocks) {
+      const headers = { "content-type": "application/octet-stream", "content-encoding": "gzip" };
+      await client.send(`/saas/task/upload?block_sha256=${sumOf(block)}`, gzipSync(block, { level: 1 }), headers);
+    }
+    const named = { task_sha256: task.task_sha256 };
+    await client.command("/saas/task/run", { task_run: named });
+    for (;;) {
+      const { taskInfoRes: told = {} } = await client.command("/saas/task/info", { task_info: named });
+      const { status, runTime = "", finishTime = "" } = told;
+      if (status === "FAIL") throw new Error("the load has failed");
+      if (status === "SUCCESS") return (items * 1_000) / (Date.parse(finishTime) - Date.parse(runTime));
+      await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+    }
+  } finally {
+    client.close();
+  }
+}
+
+function taskOf(items: number, round: number) {
+  const content = Buffer.from(Array.from({ length: items }, (_, index) => lineOf(userOf(index, round))).join(""));
+  const count = Math.ceil(content.length / BLOCK_BYTES);
+  const blocks = Array.from({ length: count }, (_, at) => content.subarray(at * BLOCK_BYTES, (at + 1) * BLOCK_BYTES));
+  const file = {
+    file_name: "users.jsonl",
+    file_size: content.length,
+    file_blocks: blocks.map((block) => ({ block_sha256: sumOf(block), block_length: block.length })),
+  };
+  const task = {
+    dataspace_id: "1",
+    task_sha256: sumOf(Buffer.from(`${items}/${round}`)),
+    task_file_infos: [file],
+    task_block_size: BLOCK_BYTES,
+    task_size: content.length,
+  };
+  return { task, blocks };
+}
+
+/** Some columns of each region. */
+function lineOf(userid: string): string {
+  return `{"userid":"${userid}","writeBytes":{"bytes":"AQIDBA==","index1":"15"},"writeUint32s":{"uint32s":[${userid.length}],"index1":"1"},"writeFlagsWithExpire":{"flagsWithExpire":[{"flag":true}],"index1":"1"}}\n`;
+}
+
+/** In an order that no index has. */
+function userOf(number: number, round: number): string {
+  return createHash("sha1").update(`${round}/${number}`).digest("hex").slice(0, 32);
+}
+
+function sumOf(content: Buffer): string {
+  return createHash("sha256").update(content).digest("hex");
+}
