@@ -53,6 +53,12 @@ export interface Cursor<T> extends AsyncIterable<T> {
   close(): Promise<void>;
 }
 
+/** The document as it is to be, with the same id; the one given may be changed for it. */
+export type ChangeOne<T> = (document: T | null, id: string) => T | null;
+
+/** Documents that one `changeEach` may name. */
+export const MAX_CHANGED = 1_000;
+
 export interface Collection<T extends Document> {
   /** Rejects with `code: 11000`, `keyPattern` and `keyValue` where a unique index is violated. */
   insertOne(document: OptionalUnlessRequiredId<T>): Promise<void>;
@@ -67,6 +73,13 @@ export interface Collection<T extends Document> {
   ): Promise<T | null>;
   updateOne(filter: Filter<T>, update: UpdateFilter<T>, options?: { upsert?: boolean }): Promise<UpdateResult<T>>;
   updateMany(filter: Filter<T>, update: UpdateFilter<T>): Promise<UpdateResult<T>>;
+  /**
+   * Reads the documents of these ids, which differ, and stores what `change` makes of each, all of them or none. It is given
+   * them in the order of the ids, null for one that is not there, and answers null where nothing is to be stored. What it was
+   * given is what is there when the changes are stored: where another writer comes in between, all of it is done again, so
+   * `change` must go by what it is given alone. It runs on the event loop: at most MAX_CHANGED, of little work each.
+   */
+  changeEach(ids: readonly string[], change: ChangeOne<T>): Promise<void>;
   deleteOne(filter: Filter<T>): Promise<DeleteResult>;
   deleteMany(filter: Filter<T>): Promise<DeleteResult>;
   bulkWrite(operations: AnyBulkWriteOperation<T>[], options?: Pick<BulkWriteOptions, "ordered">): Promise<BulkResult>;
@@ -84,6 +97,11 @@ export interface BulkResult {
   modifiedCount: number;
   deletedCount: number;
   upsertedCount: number;
+}
+
+/** Throws RangeError where one call may not change so many. */
+export function checkChanged(ids: readonly string[]): void {
+  if (ids.length > MAX_CHANGED) throw new RangeError(`at most ${MAX_CHANGED} documents are changed at once`);
 }
 
 /** True for the error that both adapters give where a unique index refuses a document. */

@@ -9,13 +9,13 @@ import { LongshoreError, unavailable } from "../errors.ts";
 import type { Collection, Datastore, Document } from "./datastore.ts";
 import { Background } from "./embedded/background.ts";
 import { Catalog, prepareFile } from "./embedded/catalog.ts";
+import type { More } from "./embedded/collection.ts";
 import { EmbeddedCollection } from "./embedded/collection.ts";
 import { isStorageFailure, unreachable } from "./embedded/connection.ts";
 import { serialize } from "./embedded/documents.ts";
 import { removeAllExpired } from "./embedded/expiry.ts";
 import type { Outcome, Pending } from "./embedded/groups.ts";
 import { Groups } from "./embedded/groups.ts";
-import type { Shaped } from "./embedded/shapes.ts";
 import { StoreFile } from "./embedded/store-file.ts";
 import type { Operation, Request } from "./embedded/wire.ts";
 
@@ -113,14 +113,14 @@ class EmbeddedStore implements Datastore {
     this.#file.close();
   }
 
-  #request(operation: Operation, collection: string, documents: Buffer[], shaped?: Shaped): Promise<Uint8Array[]> {
+  #request(operation: Operation, collection: string, documents: Buffer[], more?: More): Promise<Uint8Array[]> {
     if (this.#failure) return Promise.reject(this.#failure);
-    const bytes = documents.reduce((sum, document) => sum + document.length, shaped?.bytes ?? 0);
+    const bytes = documents.reduce((sum, document) => sum + document.length, more?.shaped?.bytes ?? 0);
     const tooMuch = this.#waitingBytes > 0 && this.#waitingBytes + bytes > MAX_WAITING_BYTES;
     if (this.#inbox.length >= MAX_WAITING || tooMuch) {
       return Promise.reject(new LongshoreError("RESOURCE_EXHAUSTED", "too many requests wait for the embedded store"));
     }
-    const request = { operation, collection, documents, shaped };
+    const request = { operation, collection, documents, ...more };
     if (operation === "more" || operation === "closeCursor") return this.#inBackground(request);
     this.#waitingBytes += bytes;
     return new Promise((resolve, reject) => {

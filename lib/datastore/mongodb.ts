@@ -1,6 +1,7 @@
 /** The datastore on MongoDB: the driver itself, with the settings that make an acknowledged write stay. */
 import type {
   AnyBulkWriteOperation,
+  ClientSession,
   Collection as DriverCollection,
   DeleteResult,
   Filter,
@@ -21,8 +22,9 @@ import {
   MongoServerSelectionError,
   MongoTopologyClosedError,
 } from "mongodb";
-import { unavailable } from "../errors.ts";
-import type { BulkResult, Collection, Cursor, Datastore, Document, FindOptions, Sort } from "./datastore.ts";
+import { LongshoreError, unavailable } from "../errors.ts";
+import type { BulkResult, ChangeOne, Collection, Cursor, Datastore, Document, FindOptions, Sort } from "./datastore.ts";
+import { checkChanged } from "./datastore.ts";
 import type { RefusedWrite } from "./refusal.ts";
 import { DUPLICATE_KEY, Refusal } from "./refusal.ts";
 
@@ -31,6 +33,9 @@ const CLOCK_MS = 60_000;
 /** Round trips of one measurement. */
 const CLOCK_SAMPLES = 8;
 const PING_MS = 2_000;
+/** After so long a transaction that others come in between, or that the database does not take, is not begun again. */
+const CHANGING_MS = 15_000;
+const WRITE_CONFLICT = 112;
 /** Of the same name but other options, or of the same key but another name. */
 const INDEX_CONFLICTS = new Set([85, 86]);
 
@@ -98,7 +103,7 @@ class MongoStore implements Datastore {
   async collection<T extends Document>(name: string, indexes: IndexDescription[] = []): Promise<Collection<T>> {
     const collection = this.#client.db(this.#database).collection<T>(name);
     for (const index of indexes) await createIndex(collection, index);
-    return new MongoCollection<T>(collection, keysOf(indexes));
+    return new MongoCollection<T>(this.#client, collection, keysOf(indexes));
   }
 
   now(): Date {
@@ -138,11 +143,13 @@ const UNREACHABLE = [
 ];
 
 class MongoCollection<T extends Document> implements Collection<T> {
+  readonly #client: MongoClient;
   readonly #collection: DriverCollection<T>;
   /** Keys of the indexes by name: the driver leaves them out of the errors of several writes. */
   readonly #keys: ReadonlyMap<string, Document>;
 
-  constructor(collection: DriverCollection<T>, keys: ReadonlyMap<string, Document>) {
+  constructor(client: MongoClient, collection: DriverCollection<T>, keys: ReadonlyMap<string, Document>) {
+    this.#client = client;
     this.#collection = collection;
     this.#keys = keys;
   }
@@ -193,6 +200,37 @@ class MongoCollection<T extends Document> implements Collection<T> {
     return this.#translating(this.#collection.updateMany(filter, update));
   }
 
+  /** A transaction: it conflicts with any other write to what it changes, and is then done again. */
+  async changeEach(ids: readonly string[], change: ChangeOne<T>): Promise<void> {
+    checkChanged(ids);
+    if (ids.length === 0) return;
+    const end = performance.now() + CHANGING_MS;
+    let failure: unknown;
+    const attempt = async (session: ClientSession) => {
+      // The driver would go on for two minutes.
+      if (failure && performance.now() > end) throw this.#translate(failure);
+      await this.#changeWithin(session, ids, change).catch((error: unknown) => {
+        throw (failure = error);
+      });
+    };
+    const options = { readConcern: { level: "snapshot" } } as const;
+    await this.#translating(this.#client.withSession((session) => session.withTransaction(attempt, options)));
+  }
+
+  async #changeWithin(session: ClientSession, ids: readonly string[], change: ChangeOne<T>): Promise<void> {
+    const filter = { _id: { $in: ids } } as unknown as Filter<T>;
+    // One batch: the cursor is at its end before anything is written.
+    const found = (await this.#collection.find(filter, { session, batchSize: ids.length + 1 }).toArray()) as T[];
+    const byId = new Map(found.map((document) => [document._id as string, document]));
+    const operations = ids.flatMap((_id): AnyBulkWriteOperation<T>[] => {
+      const replacement = change(byId.get(_id) ?? null, _id);
+      return replacement
+        ? [{ replaceOne: { filter: { _id } as unknown as Filter<T>, replacement, upsert: true } }]
+        : [];
+    });
+    if (operations.length > 0) await this.#collection.bulkWrite(operations, { session, ordered: false });
+  }
+
   deleteOne(filter: Filter<T>): Promise<DeleteResult> {
     return this.#translating(this.#collection.deleteOne(filter));
   }
@@ -240,6 +278,9 @@ class MongoCollection<T extends Document> implements Collection<T> {
       });
       const [first] = writeErrors;
       if (first) return new Refusal(first, writeErrors);
+    }
+    if (error instanceof MongoServerError && error.code === WRITE_CONFLICT) {
+      return new LongshoreError("ABORTED", "other writes to the same documents come in between all the time");
     }
     if (error instanceof MongoServerError && typeof error.code === "number" && !isTransient(error)) {
       const { keyPattern, keyValue } = error as { keyPattern?: Document; keyValue?: Document };

@@ -1,17 +1,16 @@
 /** The records of all data spaces in the datastore: a document a user, and one a data space for its overlay. */
-import { setTimeout as delay } from "node:timers/promises";
 import type { Collection, Datastore } from "../../lib/datastore/datastore.ts";
-import { isDuplicateKey } from "../../lib/datastore/datastore.ts";
-import { LongshoreError, unavailable } from "../../lib/errors.ts";
+import { LongshoreError } from "../../lib/errors.ts";
 import { GroupCommit } from "../../lib/group-commit.ts";
 import type { Change } from "./change.ts";
 import { Overlay } from "./overlay.ts";
+import type { LoadMark } from "./record.ts";
 import { UserRecord } from "./record.ts";
 
-/** A record or an overlay, packed. Nothing is ever removed, so a version comes once. */
+/** A record or an overlay, packed; `v` is the overlay's version. */
 interface Stored {
   _id: string;
-  v: number;
+  v?: number;
   d: Buffer;
 }
 
@@ -22,17 +21,10 @@ export interface Place {
   app: string;
 }
 
-/** Where in which load a change comes from. */
-export interface LoadMark {
-  /** Of a data space a later load has a greater number. */
-  load: number;
-  position: number;
-}
-
 export interface UserChange {
   userid: string;
   change: Change;
-  /** Of a bulk load: the change is left out where the record has had this one, or a later one, before. */
+  /** Where it is an item of a bulk load: it is applied once, and not after a later one. */
   mark?: LoadMark;
 }
 
@@ -49,13 +41,7 @@ interface ColumnWrite {
 /** What is to become of a record. */
 interface Pending {
   space: string;
-  changes: Change[];
-}
-
-/** A record as it was read, and as it is to be. */
-interface Draft {
-  version: number;
-  packed: Buffer;
+  changes: UserChange[];
 }
 
 /** Users that are read and written together. */
@@ -63,8 +49,6 @@ const CHUNK = 500;
 /** Requests of one group, and requests that may wait. */
 const GROUP = 16;
 const WAITING = 1_000;
-const TRIES = 30;
-const MAX_PAUSE_MS = 20;
 const OVERLAYS = 1_000;
 
 export class RecordStore {
@@ -97,7 +81,7 @@ export class RecordStore {
   async read({ space, app }: Place, userids: readonly string[]): Promise<UserRecord[]> {
     const ids = userids.map((userid) => idOf(space, app, userid));
     const found = await this.#find([space, ...new Set(ids)]);
-    const overlay = this.#overlayOf(space, found);
+    const overlay = this.#overlayOf(space, found.get(space));
     return ids.map((id) => {
       const stored = found.get(id);
       // Of a user who is asked for twice there is one document: to bring it up twice does no harm.
@@ -120,99 +104,54 @@ export class RecordStore {
   async #writeGroup(group: Write[]) {
     const pending = new Map<string, Pending>();
     for (const { place, changes } of group) {
-      for (const { userid, change } of changes) {
-        const id = idOf(place.space, place.app, userid);
+      for (const change of changes) {
+        const id = idOf(place.space, place.app, change.userid);
         const known = pending.get(id);
         if (known) known.changes.push(change);
         else pending.set(id, { space: place.space, changes: [change] });
       }
     }
     const users = [...pending];
-    for (let from = 0; from < users.length; from += CHUNK)
+    for (let from = 0; from < users.length; from += CHUNK) {
       await this.#writeSome(new Map(users.slice(from, from + CHUNK)));
+    }
     return group.map(() => ({ value: undefined }));
   }
 
-  /**
-   * Compares and sets. A record that another node changed meanwhile is changed again: what a change sets it sets whatever was
-   * there, so to do it twice, with another write in between, leaves what to do it after that one leaves.
-   */
-  async #writeSome(pending: Map<string, Pending>): Promise<void> {
-    let left = pending;
-    let drafts = new Map<string, Draft>();
-    for (let attempt = 0; attempt < TRIES; attempt += 1) {
-      if (attempt > 0) await delay(Math.random() * MAX_PAUSE_MS);
-      const spaces = new Set([...left.values()].map(({ space }) => space));
-      const found = await this.#find([...spaces, ...left.keys()]);
-      left = new Map([...left].filter(([id]) => !isWritten(found.get(id), drafts.get(id))));
-      if (left.size === 0) return;
-      drafts = this.#draft(left, found);
-      if (await this.#save(drafts)) return;
-    }
-    throw new LongshoreError("ABORTED", "too many writes to the same users at the same time");
-  }
-
-  #draft(pending: Map<string, Pending>, found: ReadonlyMap<string, Stored>): Map<string, Draft> {
+  async #writeSome(pending: ReadonlyMap<string, Pending>): Promise<void> {
     const seconds = this.nowSeconds();
-    const drafts = new Map<string, Draft>();
-    for (const [id, { space, changes }] of pending) {
-      const stored = found.get(id);
-      const record = new UserRecord(stored && Buffer.from(stored.d));
-      this.#overlayOf(space, found).bring(record);
-      for (const change of changes) record.apply(change);
+    const spaces = new Set([...pending.values()].map(({ space }) => space));
+    const overlays = new Map<string, Overlay>();
+    // The overlays come first: what is brought up to them is theirs.
+    await this.#records.changeEach([...spaces, ...pending.keys()], (stored, id) => {
+      const known = pending.get(id);
+      if (!known) {
+        overlays.set(id, this.#overlayOf(id, stored));
+        return null;
+      }
+      const record = new UserRecord(stored?.d);
+      overlays.get(known.space)!.bring(record);
+      const applied = known.changes.filter(({ change, mark }) => {
+        if (mark && !record.mark(mark)) return false;
+        record.apply(change);
+        return true;
+      });
+      if (applied.length === 0) return null;
       record.modifyTime = seconds;
-      drafts.set(id, { version: stored?.v ?? 0, packed: record.packed });
-    }
-    return drafts;
-  }
-
-  /** Whether nothing came in between. */
-  async #save(drafts: ReadonlyMap<string, Draft>): Promise<boolean> {
-    const inserts: Stored[] = [];
-    const updates = [];
-    for (const [_id, { version: v, packed: d }] of drafts) {
-      if (v === 0) inserts.push({ _id, v: 1, d });
-      else updates.push({ updateOne: { filter: { _id, v }, update: { $set: { v: v + 1, d } } } });
-    }
-    const [inserted, updated] = await Promise.allSettled([
-      inserts.length > 0 ? this.#records.insertMany(inserts, { ordered: false }) : undefined,
-      updates.length > 0 ? this.#records.bulkWrite(updates, { ordered: false }) : undefined,
-    ]);
-    if (updated.status === "rejected") throw updated.reason;
-    if (inserted.status === "rejected" && !isDuplicateKey(inserted.reason)) throw inserted.reason;
-    return inserted.status === "fulfilled" && (updated.value?.matchedCount ?? 0) === updates.length;
+      return { _id: id, d: record.packed };
+    });
   }
 
   async #writeColumns(group: ColumnWrite[]) {
     const bySpace = Map.groupBy(group, ({ space }) => space);
-    for (const [space, writes] of bySpace) await this.#writeOverlay(space, writes);
+    for (const [space, writes] of bySpace) {
+      await this.#records.changeEach([space], (stored) => {
+        let overlay = new Overlay(stored?.v, stored?.d);
+        for (const { change } of writes) overlay = overlay.with(change);
+        return { _id: space, v: overlay.version, d: overlay.packed! };
+      });
+    }
     return group.map(() => ({ value: undefined }));
-  }
-
-  async #writeOverlay(space: string, writes: readonly ColumnWrite[]): Promise<void> {
-    for (let attempt = 0; attempt < TRIES; attempt += 1) {
-      if (attempt > 0) await delay(Math.random() * MAX_PAUSE_MS);
-      const stored = await this.#records.findOne({ _id: space });
-      let overlay = new Overlay(stored?.v, stored?.d);
-      for (const { change } of writes) overlay = overlay.with(change);
-      const next = { v: overlay.version, d: overlay.packed! };
-      if (stored) {
-        const { matchedCount } = await this.#records.updateOne({ _id: space, v: stored.v }, { $set: next });
-        if (matchedCount === 1) return;
-      } else if (await this.#insert({ _id: space, ...next })) return;
-    }
-    throw unavailable(`too many column writes to data space ${space} at the same time`);
-  }
-
-  /** False where it is there already. */
-  async #insert(document: Stored): Promise<boolean> {
-    try {
-      await this.#records.insertOne(document);
-      return true;
-    } catch (error) {
-      if (isDuplicateKey(error)) return false;
-      throw error;
-    }
   }
 
   async #find(ids: string[]): Promise<Map<string, Stored>> {
@@ -220,8 +159,7 @@ export class RecordStore {
     return new Map(found.map((stored) => [stored._id, stored]));
   }
 
-  #overlayOf(space: string, found: ReadonlyMap<string, Stored>): Overlay {
-    const stored = found.get(space);
+  #overlayOf(space: string, stored: Stored | null | undefined): Overlay {
     const known = this.#overlays.get(space);
     if (known?.version === (stored?.v ?? 0)) return known;
     const overlay = new Overlay(stored?.v, stored?.d);
@@ -233,11 +171,6 @@ export class RecordStore {
 
 function idOf(space: string, app: string, userid: string): string {
   return `${space}/${app}/${userid}`;
-}
-
-/** Whether the draft is what is stored, or what another node has made the same. */
-function isWritten(stored: Stored | undefined, draft: Draft | undefined): boolean {
-  return draft !== undefined && stored?.v === draft.version + 1 && stored.d.equals(draft.packed);
 }
 
 function tooMany(): LongshoreError {

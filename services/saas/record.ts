@@ -1,6 +1,6 @@
 /**
- * A user's record, packed: 128 bytes, 16 uint32, 8 flags, when it was written, and up to which version of its data space's
- * overlay it was brought. With no store in it.
+ * A user's record, packed: 128 bytes, 16 uint32, 8 flags, when it was written, up to which version of its data space's overlay
+ * it was brought, and the last item of a bulk load in it. With no store in it.
  */
 import type { Change } from "./change.ts";
 
@@ -12,9 +12,11 @@ export const FLAGS = 8;
 const FORMAT_AT = 0;
 const MODIFIED_AT = 1;
 const OVERLAY_AT = 5;
-const FLAGS_AT = 11;
-const DEFAULTS_AT = 12;
-const EXPIRE_AT = 13;
+const LOAD_AT = 11;
+const POSITION_AT = 17;
+const FLAGS_AT = 23;
+const DEFAULTS_AT = 24;
+const EXPIRE_AT = 25;
 const UINT32S_AT = EXPIRE_AT + 4 * FLAGS;
 const BYTES_AT = UINT32S_AT + 4 * UINT32S;
 export const RECORD_BYTES = BYTES_AT + BYTES;
@@ -26,6 +28,12 @@ export interface Flag {
   default_flag: boolean;
   /** Unix seconds; 0: never. */
   expire: number;
+}
+
+/** An item of a bulk load: of two loads the later has the greater number, of two items of one the later position. */
+export interface LoadMark {
+  load: number;
+  position: number;
 }
 
 /** A record in the making, or being read: a view of its packed form. */
@@ -61,6 +69,15 @@ export class UserRecord {
 
   set overlayVersion(version: number) {
     this.packed.writeUIntLE(version, OVERLAY_AT, 6);
+  }
+
+  /** Marks that the item is in it; false where it, or a later one, was before. */
+  mark({ load, position }: LoadMark): boolean {
+    const last = this.packed.readUIntLE(LOAD_AT, 6);
+    if (load < last || (load === last && position <= this.packed.readUIntLE(POSITION_AT, 6))) return false;
+    this.packed.writeUIntLE(load, LOAD_AT, 6);
+    this.packed.writeUIntLE(position, POSITION_AT, 6);
+    return true;
   }
 
   get bytes(): Buffer {

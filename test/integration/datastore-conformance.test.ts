@@ -375,6 +375,61 @@ function conformance(mongodbUri: () => string | undefined): void {
     expect(await ids(items, { _id: { $gt: 0 }, gone: { $exists: false } })).toEqual([1]);
   });
 
+  test("changes documents by what they are, all of them or none", async () => {
+    const items = await filled(
+      [
+        { _id: "a", n: 1, list: [1], unique: 1 },
+        { _id: "b", n: 2, unique: 2 },
+        { _id: "large", n: 3, bytes: Buffer.alloc(400_000, 7) },
+      ],
+      [{ key: { unique: 1 }, name: "unique", unique: true, partialFilterExpression: { unique: { $exists: true } } }],
+    );
+    const seen: [string, Item | null][] = [];
+    await items.changeEach(["b", "c", "a", "d", "large"], (item, _id) => {
+      seen.push([_id, item && { ...item }]);
+      if (_id === "a") return null;
+      if (item) item["n"] = 10 * (item["n"] as number);
+      return _id === "d" ? null : (item ?? { _id, n: 30, unique: 3 });
+    });
+    expect(seen.map(([id]) => id)).toEqual(["b", "c", "a", "d", "large"]);
+    expect(seen[0]).toEqual(["b", { _id: "b", n: 2, unique: 2 }]);
+    expect(seen[1]).toEqual(["c", null]);
+    expect(seen[2]).toEqual(["a", { _id: "a", n: 1, list: [1], unique: 1 }]);
+    const after = [
+      { _id: "a", n: 1, list: [1], unique: 1 },
+      { _id: "b", n: 20, unique: 2 },
+      { _id: "c", n: 30, unique: 3 },
+    ];
+    expect(await items.find({ _id: { $lt: "d" } }, { sort: { _id: 1 } }).toArray()).toEqual(after);
+    expect(await items.findOne({ _id: "large" })).toMatchObject({ n: 30 });
+    // By its index too.
+    expect(await ids(items, { unique: 3 })).toEqual(["c"]);
+    const clash = items.changeEach(["a", "b", "e"], (item, _id) => ({ ...item, _id, n: 0, unique: 4 }));
+    await expect(clash).rejects.toMatchObject({ code: 11000 });
+    const broken = items.changeEach(["a", "b"], (item, _id) => {
+      if (_id === "b") throw new Error("broken");
+      return { ...item, _id, n: 0 };
+    });
+    await expect(broken).rejects.toThrow("broken");
+    expect(await items.find({ _id: { $lt: "d" } }, { sort: { _id: 1 } }).toArray()).toEqual(after);
+    expect(await items.countDocuments({ _id: "e" })).toBe(0);
+    await items.changeEach([], () => ({ _id: "f" }));
+    const many = Array.from({ length: 1_001 }, (_, index) => String(index));
+    await expect(items.changeEach(many, () => null)).rejects.toThrow("at most 1000 documents");
+  });
+
+  test("loses no change of a document that many change", async () => {
+    const items = await filled([{ _id: "a", n: 0 }]);
+    const add = () =>
+      items.changeEach(["a", "b"], (item, _id) => ({ _id, n: ((item?.["n"] as number | undefined) ?? 0) + 1 }));
+    const increments = () => items.updateOne({ _id: "a" }, { $inc: { n: 1 } });
+    await Promise.all(Array.from({ length: 20 }, (_, index) => (index % 2 ? add() : increments())));
+    expect(await items.find({}, { sort: { _id: 1 } }).toArray()).toEqual([
+      { _id: "a", n: 20 },
+      { _id: "b", n: 10 },
+    ]);
+  });
+
   test("lets one of many that compete for a document win", async () => {
     const items = await filled([{ _id: 1, state: "free" }]);
     const taken = await Promise.all(

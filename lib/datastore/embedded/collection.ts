@@ -7,17 +7,20 @@ import type {
   UpdateFilter,
   UpdateResult,
 } from "mongodb";
-import type { BulkResult, Collection, Cursor, Document, FindOptions, Sort } from "../datastore.ts";
+import type { BulkResult, ChangeOne, Collection, Cursor, Document, FindOptions, Sort } from "../datastore.ts";
+import { checkChanged } from "../datastore.ts";
 import type { RefusedWrite } from "../refusal.ts";
 import { throwRefused, Refusal } from "../refusal.ts";
 import { EmbeddedCursor } from "./cursor.ts";
 import { deserialize, serialize } from "./documents.ts";
-import type { Shaped } from "./shapes.ts";
 import { shapeOperations } from "./shapes.ts";
-import type { Operation } from "./wire.ts";
+import type { Operation, Request } from "./wire.ts";
 import type { Written } from "./writing.ts";
 
-export type Ask = (operation: Operation, documents: Buffer[], shaped?: Shaped) => Promise<Uint8Array[]>;
+/** What a request brings that is not in documents. */
+export type More = Pick<Request, "shaped" | "changing">;
+
+export type Ask = (operation: Operation, documents: Buffer[], more?: More) => Promise<Uint8Array[]>;
 
 export class EmbeddedCollection<T extends Document> implements Collection<T> {
   readonly #ask: Ask;
@@ -61,6 +64,11 @@ export class EmbeddedCollection<T extends Document> implements Collection<T> {
     return this.#update({ updateMany: { filter, update } });
   }
 
+  async changeEach(ids: readonly string[], change: ChangeOne<T>): Promise<void> {
+    checkChanged(ids);
+    await this.#ask("change", [], { changing: { ids, change: change as unknown as ChangeOne<Document> } });
+  }
+
   deleteOne(filter: Filter<T>): Promise<DeleteResult> {
     return this.#delete({ deleteOne: { filter } });
   }
@@ -94,7 +102,7 @@ export class EmbeddedCollection<T extends Document> implements Collection<T> {
   async #bulk(operations: AnyBulkWriteOperation<T>[], ordered: boolean): Promise<Written> {
     const shaped = shapeOperations(operations);
     const documents = shaped ? [] : operations.map(serialize);
-    const [answer] = await this.#ask("bulk", [serialize({ ordered }), ...documents], shaped);
+    const [answer] = await this.#ask("bulk", [serialize({ ordered }), ...documents], { shaped });
     return deserialize(answer ?? new Uint8Array()) as Written;
   }
 

@@ -3,6 +3,7 @@ import type { AnyBulkWriteOperation, Document } from "mongodb";
 import type { Catalog } from "./catalog.ts";
 import type { Connection } from "./connection.ts";
 import { batchAnswer, readBatch } from "./cursors.ts";
+import { changeEach } from "./changing.ts";
 import { deserialize, serialize } from "./documents.ts";
 import type { Limit } from "./limit.ts";
 import { compileProjection } from "./projection.ts";
@@ -11,7 +12,7 @@ import type { Operation, Request } from "./wire.ts";
 import { readArguments } from "./wire.ts";
 import { Writer } from "./writing.ts";
 
-const WRITES: ReadonlySet<Operation> = new Set(["declare", "insert", "bulk", "modify"]);
+const WRITES: ReadonlySet<Operation> = new Set(["declare", "insert", "bulk", "modify", "change"]);
 
 export function isWrite(operation: Operation): boolean {
   return WRITES.has(operation);
@@ -27,7 +28,7 @@ export class Requests {
   }
 
   /** Throws TooLong where there is a limit and the request exceeds it. */
-  write({ operation, collection, documents, shaped }: Request, limit?: Limit): Uint8Array[] {
+  write({ operation, collection, documents, shaped, changing }: Request, limit?: Limit): Uint8Array[] {
     const [head, ...rest] = documents;
     const { indexes, ordered, filter, update, options } = readArguments(head);
     if (operation === "declare") {
@@ -35,6 +36,10 @@ export class Requests {
       return [];
     }
     const table = this.#catalog.table(collection);
+    if (changing) {
+      changeEach(table, changing);
+      return [];
+    }
     const writer = new Writer(this.#connection, table, limit);
     if (operation === "insert") return [serialize({ writeErrors: writer.insert(rest, ordered) })];
     if (shaped) return [serialize(writer.bulkShaped(shaped, ordered))];

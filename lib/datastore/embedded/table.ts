@@ -141,9 +141,9 @@ export class Table {
   }
 
   /** Those of the documents that are there and not large, by their IDs. */
-  rowsOf(ids: readonly Key[]): Map<Key, Row> {
+  rowsOf(ids: readonly Key[], maxBytes = MAX_ROW_BYTES): Map<Key, Row> {
     const list = padded(ids);
-    const rows = this.#connection.rows(this.#selectOf(list.length), list) as [Key, number, Uint8Array][];
+    const rows = this.#connection.rows(this.#selectOf(list.length), [...list, maxBytes]) as [Key, number, Uint8Array][];
     return new Map(rows.map(([id, rowid, bytes]) => [id, { rowid, bytes }]));
   }
 
@@ -186,7 +186,7 @@ export class Table {
   /** As many statements as there are powers of two. */
   #selectOf(count: number): string {
     const marks = new Array(count).fill("?").join(",");
-    return `SELECT id, rowid, doc FROM ${this.name} WHERE id IN (${marks}) AND length(doc) <= ${MAX_ROW_BYTES}`;
+    return `SELECT id, rowid, doc FROM ${this.name} WHERE id IN (${marks}) AND length(doc) <= ?`;
   }
 
   #updateOf(changed: number): string {

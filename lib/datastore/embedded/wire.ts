@@ -5,7 +5,7 @@
 import type { Document, IndexDescription } from "mongodb";
 import type { ErrorData, ErrorType } from "../../errors.ts";
 import { LongshoreError } from "../../errors.ts";
-import type { FindOptions } from "../datastore.ts";
+import type { ChangeOne, FindOptions } from "../datastore.ts";
 import type { RefusedWrite } from "../refusal.ts";
 import { Refusal } from "../refusal.ts";
 import type { Shaped } from "./shapes.ts";
@@ -13,7 +13,7 @@ import { deserialize, serialize } from "./documents.ts";
 
 /** Each operation's first document holds its arguments. */
 export type Operation =
-  "declare" | "insert" | "bulk" | "modify" | "find" | "more" | "closeCursor" | "count" | "explain" | "ping";
+  "declare" | "insert" | "bulk" | "modify" | "change" | "find" | "more" | "closeCursor" | "count" | "explain" | "ping";
 
 export interface Request {
   operation: Operation;
@@ -21,6 +21,13 @@ export interface Request {
   documents: Buffer[];
   /** The operations of a "bulk", where they are not documents. */
   shaped?: Shaped;
+  /** What a "change" does; it is never handed to another thread. */
+  changing?: Changing;
+}
+
+export interface Changing {
+  ids: readonly string[];
+  change: ChangeOne<Document>;
 }
 
 interface Arguments {
