@@ -54,6 +54,13 @@ export function regionsOf({ bytes, uint32s, flags }: Regions): object {
   };
 }
 
+/** As a line of a bulk load. */
+export function lineOf(userid: string, write: Regions): string {
+  const regions = regionsOf(write) as { write_bytes: { bytes: Buffer } };
+  const write_bytes = { ...regions.write_bytes, bytes: regions.write_bytes.bytes.toString("base64") };
+  return `${JSON.stringify({ userid, ...regions, write_bytes })}\n`;
+}
+
 interface Columns {
   bytes: number[];
   uint32s: number[];

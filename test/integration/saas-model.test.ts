@@ -3,9 +3,13 @@ import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import fc from "fast-check";
 import { SaasClient, bitmap } from "../saas-client.ts";
 import type { RandomWrite } from "../saas-model.ts";
-import { SpaceModel, USERS, columnsOf, randomWrite, regionsOf } from "../saas-model.ts";
+import { SpaceModel, USERS, columnsOf, lineOf, randomWrite, regionsOf } from "../saas-model.ts";
+import { createAndUpload, ended, load, taskOf } from "../saas-tasks.ts";
 import type { Cluster } from "../topologies.ts";
 import { onEveryTopology } from "../topologies.ts";
+
+/** Small, so that lines cross blocks. */
+const BLOCK = 100;
 
 const users = Array.from({ length: USERS }, (_, user) => `user ${user}`);
 
@@ -18,7 +22,17 @@ const command = fc.oneof(
     }),
   },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("column" as const), write: randomWrite }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      kind: fc.constant("load" as const),
+      writes: fc.array(randomWrite, { minLength: 1, maxLength: 4 }),
+    }),
+  },
 );
+
+/** What a load does with such writes: none clears. */
+const loaded = (writes: readonly RandomWrite[]) => writes.map((write) => ({ ...write, clear: false }));
 
 onEveryTopology("saas: records", (start) => {
   let cluster: Cluster;
@@ -26,7 +40,7 @@ onEveryTopology("saas: records", (start) => {
   let spaces = 0;
 
   beforeAll(async () => {
-    cluster = await start({ saasDemo: true });
+    cluster = await start({ saasDemo: true, saasBlockMin: BLOCK });
     clients = cluster.gateways.map(({ http }) => new SaasClient(http));
   });
 
@@ -48,6 +62,9 @@ onEveryTopology("saas: records", (start) => {
         if (one.kind === "column") {
           await writeColumns(client, space, one.write);
           model.writeColumns(one.write);
+        } else if (one.kind === "load") {
+          expect(await load(client, taskOfWrites(space, one.writes))).toMatchObject({ status: "SUCCESS", reason: "" });
+          for (const write of loaded(one.writes)) model.write(write);
         } else {
           // One request clears for all of its items or for none.
           const clear = one.writes[0]!.clear;
@@ -90,6 +107,52 @@ onEveryTopology("saas: records", (start) => {
     );
   }, 120_000);
 
+  test("end as after some order of what was written and loaded at the same time", async () => {
+    const writes = fc.array(fc.record({ write: randomWrite, column: fc.boolean() }), { minLength: 1, maxLength: 3 });
+    const lines = fc.array(randomWrite, { minLength: 1, maxLength: 3 });
+    await fc.assert(
+      fc.asyncProperty(writes, lines, async (others, loads) => {
+        const space = await createSpace();
+        const task = taskOfWrites(space, loads);
+        const { task_sha256 } = task.task;
+        await createAndUpload(clients[0]!, task);
+        const [, ...done] = await Promise.all([
+          clients.at(-1)!.post("/saas/task/run", { task_run: { task_sha256 } }),
+          ...others.map(async ({ write, column }, index) => {
+            const client = clients[index % clients.length]!;
+            if (!column) {
+              const item = { userid: users[write.user]!, ...regionsOf(write) };
+              await client.write(space, [item], { is_clear_all_first: write.clear });
+              return true;
+            }
+            // Refused while the load runs.
+            const column_write = { dataspace_id: space, is_clear_all_first: write.clear, ...regionsOf(write) };
+            return (await client.post("/saas/column_write", { column_write })).code === "SUCC";
+          }),
+        ]);
+        expect(await ended(clients[0]!, task_sha256)).toMatchObject({ status: "SUCCESS" });
+        const found = (await clients[0]!.read(space, users)).map(columnsOf);
+        const steps = [
+          ...loaded(loads).map((write, line) => ({ write, column: false, line })),
+          ...others.filter((_, index) => done[index]).map((other) => ({ ...other, line: -1 })),
+        ];
+        const possible = orders(steps).some((order) => {
+          const places = order.map(({ line }) => line).filter((line) => line >= 0);
+          // A load applies its lines in their order; what else is written may come in between.
+          if (places.some((line, index) => line !== index)) return false;
+          const model = new SpaceModel();
+          for (const { write, column } of order) {
+            if (column) model.writeColumns(write);
+            else model.write(write);
+          }
+          return JSON.stringify(users.map((_, user) => model.read(user))) === JSON.stringify(found);
+        });
+        expect(possible).toBe(true);
+      }),
+      { numRuns: 10 },
+    );
+  }, 120_000);
+
   test("lose no write of many to one user from several nodes", async () => {
     const space = await createSpace();
     const columns = Array.from({ length: 128 }, (_, column) => column);
@@ -103,6 +166,10 @@ onEveryTopology("saas: records", (start) => {
     expect([...found!.bytes]).toEqual(columns.map((column) => column + 1));
   }, 60_000);
 });
+
+function taskOfWrites(space: string, writes: readonly RandomWrite[]) {
+  return taskOf(space, { a: writes.map((write) => lineOf(users[write.user]!, write)).join("") }, BLOCK);
+}
 
 async function writeColumns(client: SaasClient, space: string, write: RandomWrite): Promise<void> {
   const { clear, bytes, uint32s, flags } = write;
