@@ -16,7 +16,8 @@ export interface LoadWork {
 }
 
 export const MAX_LINE_BYTES = 1024 * 1024;
-const BATCH_ITEMS = 1_000;
+/** As many as the store changes at once. */
+const BATCH_ITEMS = 500;
 const BATCH_BYTES = 256 * 1024;
 /** Batches that the node has not applied yet. */
 const AHEAD = 3;
@@ -39,13 +40,14 @@ export async function readLoad({ files, from }: LoadWork, { store, signal, call 
         const start = at;
         splitter.push(chunk, (line, next) => lines.add(name, line, { block: index, offset: start + next }));
         at += chunk.length;
-        if (lines.isFull) await sender.send(lines.take());
+        for (const batch of lines.takeFull()) await sender.send(batch);
       }
       if (at !== block.length) throw failedPrecondition(`a block of ${name} has ${at} bytes, not ${block.length}`);
     }
+    // A place within the file is a line's: the next file begins behind the last.
     splitter.end((line) => lines.add(name, line, { block: blocks.length, offset: 0 }));
   }
-  await sender.send(lines.take());
+  for (const batch of [...lines.takeFull(), lines.take()]) await sender.send(batch);
   await sender.finish();
 }
 
@@ -94,15 +96,16 @@ class LinesRead {
   #packer = new BatchPacker();
   #badLines: BadLine[] = [];
   #bad = 0;
+  readonly #full: LoadBatch[] = [];
 
   constructor(place: LoadPlace) {
     this.place = place;
     this.#first = place.position;
   }
 
-  get isFull(): boolean {
-    const { userids, byteLength } = this.#packer;
-    return userids.length >= BATCH_ITEMS || byteLength >= BATCH_BYTES || this.#bad >= BATCH_ITEMS;
+  /** The batches that are full; what is left of a chunk's lines is not yet one. */
+  takeFull(): LoadBatch[] {
+    return this.#full.splice(0);
   }
 
   nextFile(): void {
@@ -114,13 +117,10 @@ class LinesRead {
     const distance = this.place.position - this.#first;
     const { position, line: before } = this.place;
     Object.assign(this.place, next, { position: position + 1, line: before + 1 });
-    if (line === undefined) return this.#refuse(file, `line: is longer than ${MAX_LINE_BYTES} bytes`);
-    if (line === "" || line.trim() === "") return;
-    try {
-      const { userid, change } = readItem(line);
-      this.#packer.add(userid, change, distance);
-    } catch (error) {
-      this.#refuse(file, viewError(error).message);
+    this.#read(file, line, distance);
+    const { userids, byteLength } = this.#packer;
+    if (userids.length >= BATCH_ITEMS || byteLength >= BATCH_BYTES || this.#bad >= BATCH_ITEMS) {
+      this.#full.push(this.take());
     }
   }
 
@@ -138,6 +138,17 @@ class LinesRead {
     this.#bad = 0;
     this.#first = this.place.position;
     return batch;
+  }
+
+  #read(file: string, line: string | undefined, distance: number): void {
+    if (line === undefined) return this.#refuse(file, `line: is longer than ${MAX_LINE_BYTES} bytes`);
+    if (line === "" || line.trim() === "") return;
+    try {
+      const { userid, change } = readItem(line);
+      this.#packer.add(userid, change, distance);
+    } catch (error) {
+      this.#refuse(file, viewError(error).message);
+    }
   }
 
   #refuse(file: string, reason: string): void {
