@@ -18,25 +18,49 @@ const GOOGLE_DIRECTORY = dirname(createRequire(import.meta.url).resolve("google-
 /** Text by import name (`standard/queues.proto`), the file that was asked for first. */
 export type ProtoSource = Record<string, string>;
 
-/** Reads a `.proto` file (under `proto/`, absolute, or one of Google's) and every file it imports, Google's excepted. */
+/** Of each contract there is one: parsed by the service that answers it, by the gateway, and by whoever names its types. */
+const MAX_KNOWN = 256;
+const sources = new Map<string, ProtoSource>();
+const roots = new Map<string, protobuf.Root>();
+
+/** Reads a `.proto` file (under `proto/`, absolute, or one of Google's) and every file it imports, Google's excepted, once. */
 export function readProto(path: string): ProtoSource {
+  return { ...remember(sources, path, () => readFiles(path)) };
+}
+
+function readFiles(path: string): ProtoSource {
   const directory = isAbsolute(path) ? dirname(path) : PROTO_DIRECTORY;
   const source: ProtoSource = {};
-  loadFiles(isAbsolute(path) ? basename(path) : path, (name, importedBy) => {
+  const root = loadFiles(isAbsolute(path) ? basename(path) : path, (name, importedBy) => {
     const text = readIfThere(directory, name) ?? readIfThere(PROTO_DIRECTORY, name);
     if (text !== undefined) return (source[name] = text);
     const google = readGoogle(name, importedBy);
     // What was asked for itself is the source, whoever wrote it.
     return importedBy === undefined ? (source[name] = google) : google;
   });
+  remember(roots, JSON.stringify(source), () => root);
   return source;
 }
 
-/** Makes the types and services of a source; each knows its file by import name. Field names stay as written. */
+/**
+ * Makes the types and services of a source; each knows its file by import name. Field names stay as written. Whoever asks for
+ * the same source has the same: it is not to be changed.
+ */
 export function loadProto(source: ProtoSource): protobuf.Root {
   const [first] = Object.keys(source);
   if (first === undefined) throw failedPrecondition("a contract without a file");
-  return loadFiles(first, (name, importedBy) => source[name] ?? readGoogle(name, importedBy));
+  return remember(roots, JSON.stringify(source), () =>
+    loadFiles(first, (name, importedBy) => source[name] ?? readGoogle(name, importedBy)),
+  );
+}
+
+function remember<T>(known: Map<string, T>, key: string, make: () => T): T {
+  const found = known.get(key);
+  if (found !== undefined) return found;
+  const made = make();
+  if (known.size >= MAX_KNOWN) known.clear();
+  known.set(key, made);
+  return made;
 }
 
 function loadFiles(first: string, read: (name: string, importedBy?: string) => string): protobuf.Root {

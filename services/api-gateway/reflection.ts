@@ -7,37 +7,52 @@ import { endOnDrain } from "./end-on-drain.ts";
 import type { Contract } from "./grpc-contract.ts";
 import { grpcJsMethods } from "./grpc-js-service.ts";
 
+type ReflectionMethod = ReturnType<typeof grpcJsMethods>[number];
+type Answer = ReflectionMethod["handle"];
+
 export class Reflection {
-  readonly #server: Server;
   readonly #draining: AbortSignal;
+  #contracts: Contract[] = [];
+  /** By the paths of its RPCs; made when somebody asks, for most nodes are never asked. */
+  #answers: Map<string, Answer> | undefined;
 
   constructor(server: Server, draining: AbortSignal) {
-    this.#server = server;
     this.#draining = draining;
-    this.update([]);
+    for (const method of methodsFor([])) {
+      server.register({ ...method, handle: (call) => this.#serve(call, this.#answerOf(method.path)) });
+    }
   }
 
   /** Tells of these services from now on; a stream that is open keeps telling what it told. */
   update(contracts: Contract[]): void {
-    const files = new Map(contracts.flatMap((contract) => [...contract.files]));
-    // Of a package definition the reflection service reads the descriptors alone.
-    const definition = { contracts: { fileDescriptorProtos: [...files.values()] } } as unknown;
-    const services = contracts.map(({ service }) => service);
-    const add: GrpcJsServer["addService"] = (added, handlers) => {
-      for (const method of grpcJsMethods(added, handlers)) {
-        this.#server.register({ ...method, handle: (call) => this.#serve(call, method.handle) });
-      }
-    };
-    const options = { services };
-    const reflection = new ReflectionService(definition as ConstructorParameters<typeof ReflectionService>[0], options);
-    reflection.addToServer({ addService: add } as GrpcJsServer);
+    this.#contracts = contracts;
+    this.#answers = undefined;
   }
 
-  #serve(call: ServerCall, answer: (call: ServerCall) => void): void {
+  #answerOf(path: string): Answer {
+    this.#answers ??= new Map(methodsFor(this.#contracts).map((method) => [method.path, method.handle]));
+    return this.#answers.get(path)!;
+  }
+
+  #serve(call: ServerCall, answer: Answer): void {
     answer(call);
     // It writes whether the client reads or not; what it has not read of requests stays bounded.
     call.on("data", () => call.needsDrain && call.pause());
     call.on("drain", () => call.resume());
     endOnDrain(call, this.#draining);
   }
+}
+
+function methodsFor(contracts: Contract[]): ReflectionMethod[] {
+  const files = new Map(contracts.flatMap((contract) => [...contract.files]));
+  // Of a package definition the reflection service reads the descriptors alone.
+  const definition = { contracts: { fileDescriptorProtos: [...files.values()] } } as unknown;
+  const services = contracts.map(({ service }) => service);
+  const reflection = new ReflectionService(definition as ConstructorParameters<typeof ReflectionService>[0], {
+    services,
+  });
+  const methods: ReflectionMethod[] = [];
+  const addService: GrpcJsServer["addService"] = (added, handlers) => methods.push(...grpcJsMethods(added, handlers));
+  reflection.addToServer({ addService } as GrpcJsServer);
+  return methods;
 }

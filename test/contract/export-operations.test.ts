@@ -1,10 +1,14 @@
 /** Exports as operations: what begins one, and what it holds at its end. */
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { status } from "@grpc/grpc-js";
 import { TestClient } from "../grpc-client.ts";
 import type { Operation } from "../operations-client.ts";
 import { OperationsClient } from "../operations-client.ts";
 import { withPagedSource } from "../paged-source.ts";
+import { sevenZip } from "../table-files.ts";
+import { withTempDir } from "../temp-dir.ts";
 import type { Cluster } from "../topologies.ts";
 import { onEveryTopology } from "../topologies.ts";
 
@@ -59,6 +63,25 @@ onEveryTopology("exports as operations", (start) => {
       expect(await found(`metadata.done_units > ${ROWS}`)).toBe(0);
       // The same request is the same operation.
       expect(await begin(url)).toBe(name);
+    });
+  });
+
+  test("a password encrypts the file, and is told by nobody", async () => {
+    await withPagedSource(SOURCE, async ({ url }) => {
+      const password = "correct horse battery";
+      const operation = await end(await begin(url, { zip: true, password }));
+      expect(JSON.stringify(operation)).not.toContain(password);
+      const bytes = await (await fetch(operation.response!["downloadUrl"] as string)).bytes();
+      await withTempDir(async (directory) => {
+        const path = join(directory, "a.zip");
+        await writeFile(path, bytes);
+        expect(sevenZip("t", "-pwrong password", path)).toMatchObject({ code: 2 });
+        expect(sevenZip("t", `-p${password}`, path)).toMatchObject({ code: 0 });
+      });
+    });
+    await expect(begin("http://127.0.0.1:1/x", { password: "short", zip: true })).rejects.toMatchObject({
+      code: status.INVALID_ARGUMENT,
+      details: expect.stringContaining("password"),
     });
   });
 

@@ -6,6 +6,8 @@ import { LongshoreNode } from "../queue/longshore-node.ts";
 import { peakBytes } from "../queue/processes.ts";
 import { printTable, shown } from "../queue/table.ts";
 import type { Figure } from "../queue/verdict.ts";
+import type { BareStore } from "./bare-stores.ts";
+import { withMongo, withSqlite } from "./bare-stores.ts";
 import { SaasLoad } from "./saas-load.ts";
 
 const ITEMS = 250_000;
@@ -15,18 +17,23 @@ const BATCH = 1_000;
 const LOOK_MS = 100;
 const MAX_MEGABYTES = 250;
 
-export interface BulkPeer {
-  store: string;
-  /** Bare rates that a load must reach. */
-  bulkGate: number;
-  /** Writes a record each, in one transaction. */
-  write: (ids: string[]) => unknown;
+/** Of the bare loop's rate, what a load must reach. */
+const SQLITE_GATE = 0.6;
+const MONGO_GATE = 0.7;
+
+export function loadIntoSqlite(processes: Run): Promise<Figure[]> {
+  return withSqlite(processes, (bare) => compare(processes, "", bare, SQLITE_GATE));
 }
 
-export async function compareBulk(
+export function loadIntoMongo(processes: Run): Promise<Figure[]> {
+  return withMongo(processes, (bare, uri) => compare(processes, uri, bare, MONGO_GATE));
+}
+
+async function compare(
   processes: Run,
   mongodbUri: string,
-  { store, bulkGate: gate, write }: BulkPeer,
+  { store, write }: BareStore,
+  gate: number,
 ): Promise<Figure[]> {
   const alone = await bareRate(write);
   const node = () => LongshoreNode.start(processes, mongodbUri, { env: { SAAS_DEMO: "1" } });
@@ -40,7 +47,7 @@ export async function compareBulk(
       await started.stop();
     }
   }
-  const [small, large] = measured as [(typeof measured)[0], (typeof measured)[0]];
+  const [small, large] = measured as [Measured, Measured];
   printTable(`${store}: bulk load of ${ITEMS} new records, and of ${LARGER} times as many`, [
     ["", "items/s", "MB at most"],
     [`bare ${store}`, shown(alone), ""],

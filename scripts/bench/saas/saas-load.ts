@@ -20,10 +20,13 @@ export function encodeRequest(message: object): Buffer {
 
 export class SaasLoad {
   readonly #url: string;
-  readonly #agent = new Agent({ keepAlive: true, maxSockets: CONNECTIONS });
+  readonly #connections: number;
+  readonly #agent: Agent;
 
-  constructor(url: string) {
+  constructor(url: string, connections = CONNECTIONS) {
     this.#url = url;
+    this.#connections = connections;
+    this.#agent = new Agent({ keepAlive: true, maxSockets: connections });
   }
 
   /** Sends bodies in turn until the time is over; answers how many were answered. */
@@ -33,7 +36,7 @@ export class SaasLoad {
     const lane = async () => {
       while (performance.now() < end) await this.send(path, bodies[sent++ % bodies.length]!);
     };
-    await Promise.all(Array.from({ length: CONNECTIONS }, lane));
+    await Promise.all(Array.from({ length: this.#connections }, lane));
     return sent;
   }
 
