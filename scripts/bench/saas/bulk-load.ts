@@ -17,6 +17,12 @@ const BATCH = 1_000;
 const LOOK_MS = 100;
 const MAX_MEGABYTES = 250;
 
+interface Measured {
+  /** Items a second. */
+  rate: number;
+  megabytes: number;
+}
+
 /** Of the bare loop's rate, what a load must reach. */
 const SQLITE_GATE = 0.6;
 const MONGO_GATE = 0.7;
@@ -37,7 +43,7 @@ async function compare(
 ): Promise<Figure[]> {
   const alone = await bareRate(write);
   const node = () => LongshoreNode.start(processes, mongodbUri, { env: { SAAS_DEMO: "1" } });
-  const measured: { rate: number; megabytes: number }[] = [];
+  const measured: Measured[] = [];
   for (const [round, items] of [ITEMS, LARGER * ITEMS].entries()) {
     const started = await node();
     try {
