@@ -28,6 +28,8 @@ export interface ThreadJob<Progress> {
   objects: ObjectsPlace;
   /** Heap of the thread, in MiB; a job that needs more fails alone. */
   heapMb: number;
+  /** Of its heap, what is for new objects; less makes the collector run more, and frees what buffers hold sooner. */
+  youngMb?: number;
   /** What helps a job that needed more. */
   memoryAdvice?: string;
   signal: AbortSignal;
@@ -47,7 +49,10 @@ export async function runInThread<Result, Progress = never>(job: ThreadJob<Progr
   const worker = new Worker(job.script, {
     name,
     workerData: { data: job.data, objects, owner, running } satisfies JobStart,
-    resourceLimits: { maxOldGenerationSizeMb: job.heapMb, maxYoungGenerationSizeMb: YOUNG_GENERATION_MB },
+    resourceLimits: {
+      maxOldGenerationSizeMb: job.heapMb,
+      maxYoungGenerationSizeMb: job.youngMb ?? YOUNG_GENERATION_MB,
+    },
   });
   Atomics.add(running, 0, 1);
   let timer: NodeJS.Timeout | undefined;

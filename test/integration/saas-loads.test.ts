@@ -145,7 +145,7 @@ test("a block that was damaged after it was uploaded fails the load", async () =
   await createAndUpload(client, one);
   const [block] = (await files()).filter((name) => !name.endsWith(".csv"));
   await saas().objects.put(
-    key!,
+    `saas/blocks/2000/${block}`,
     (async function* () {
       yield randomBytes(100);
     })(),

@@ -20,10 +20,10 @@ export const MAX_LINE_BYTES = 1024 * 1024;
 const BATCH_ITEMS = 500;
 const BATCH_BYTES = 256 * 1024;
 /** Batches that the node has not applied yet. */
-const AHEAD = 3;
+const AHEAD = 2;
 /** Of a batch, told with their reasons. */
 const MAX_BAD_LINES = 1_000;
-const CHUNK_BYTES = 64 * 1024;
+const CHUNK_BYTES = 32 * 1024;
 
 /** Resolves when the node has applied all lines. */
 export async function readLoad({ files, from }: LoadWork, { store, signal, call }: JobScope<never>): Promise<void> {
