@@ -22,7 +22,7 @@ export interface AnswerOptions {
  * one for a single request.
  */
 export function askHttp(
-  dispatcher: Dispatcher,
+  dispatcher: Pick<Dispatcher, "dispatch">,
   request: Dispatcher.DispatchOptions,
   options: AnswerOptions,
 ): Promise<HttpAnswer> {

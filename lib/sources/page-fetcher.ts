@@ -1,7 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
 import { gunzip as gunzipCallback } from "node:zlib";
-import type { Agent, Dispatcher } from "undici";
+import type { Dispatcher } from "undici";
 import { LongshoreError, failedPrecondition, unavailable } from "../errors.ts";
 import { askHttp, type HttpAnswer } from "./http-answer.ts";
 import { checkUrl } from "./outbound.ts";
@@ -40,11 +40,11 @@ const EXCERPT_BYTES = 2_048;
 export class PageFetcher {
   readonly #request: PagedRequest;
   readonly #url: URL;
-  readonly #agent: Agent;
+  readonly #agent: Pick<Dispatcher, "dispatch">;
   readonly #limits: FetchLimits;
   readonly #signal: AbortSignal;
 
-  constructor(request: PagedRequest, agent: Agent, limits: FetchLimits, signal: AbortSignal) {
+  constructor(request: PagedRequest, agent: Pick<Dispatcher, "dispatch">, limits: FetchLimits, signal: AbortSignal) {
     this.#request = request;
     this.#url = checkUrl(request.url, "url");
     this.#agent = agent;

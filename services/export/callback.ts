@@ -2,6 +2,7 @@
 import { createHmac } from "node:crypto";
 import { failedPrecondition, unavailable } from "../../lib/errors.ts";
 import type { OutboundPolicy } from "../../lib/sources/outbound.ts";
+import { askHttp } from "../../lib/sources/http-answer.ts";
 import { outboundAgent } from "../../lib/sources/outbound.ts";
 import type { RunTask } from "./run.ts";
 import { readResult, readRun, summarize } from "./run.ts";
@@ -52,17 +53,12 @@ export async function postCallback(url: string, body: object, options: CallbackO
   const agent = outboundAgent(options.outbound, 1);
   try {
     const { origin, pathname, search } = new URL(url);
-    const response = await agent.request({
-      origin,
-      path: pathname + search,
-      method: "POST",
-      headers: { "content-type": "application/json", ...signature(text, options.secret) },
-      body: text,
-      signal: AbortSignal.any([options.signal, AbortSignal.timeout(TIMEOUT_MS)]),
-    });
-    response.body.on("error", () => undefined).destroy();
-    if (response.statusCode >= 200 && response.statusCode < 300) return;
-    throw failedPrecondition(`the callback was answered with HTTP ${response.statusCode}`);
+    const headers = { "content-type": "application/json", ...signature(text, options.secret) };
+    const request = { origin, path: pathname + search, method: "POST" as const, headers, body: text };
+    const signal = AbortSignal.any([options.signal, AbortSignal.timeout(TIMEOUT_MS)]);
+    const { status } = await askHttp(agent, request, { maxBytes: () => 0, signal });
+    if (status >= 200 && status < 300) return;
+    throw failedPrecondition(`the callback was answered with HTTP ${status}`);
   } catch (error) {
     if (error instanceof Error && "type" in error) throw error;
     throw unavailable(`the callback could not be delivered: ${(error as Error).message}`, error);

@@ -1,5 +1,5 @@
 /** Reads all pages of a source: a whole export of it, or the same connections with nobody behind them. */
-import { outboundAgent } from "../../../lib/sources/outbound.ts";
+import { Agent } from "undici";
 import { runExportJob } from "../../../services/export/job.ts";
 import { asChild, sampleOf } from "./child.ts";
 import { exportJobOf, type JobTask } from "./pages.ts";
@@ -12,7 +12,7 @@ async function exportAll(job: JobTask, pages: number): Promise<void> {
 }
 
 async function fetchAll({ url, connections }: JobTask, pages: number): Promise<void> {
-  const agent = outboundAgent({ allowPrivate: true }, connections);
+  const agent = new Agent({ connections, pipelining: 1 });
   const { origin, pathname } = new URL(url);
   let next = 1;
   const lane = async () => {

@@ -13,8 +13,8 @@ import type { Figure } from "../queue/verdict.ts";
 import { inChild, type Sample } from "./child.ts";
 import { PageServer, type JobTask } from "./pages.ts";
 
-/** Some seconds of work: what it takes to start a thread, a quarter of a second, is in them. */
-const PAGES = 8_000;
+/** A million rows; what it takes to start a thread is in them. */
+const PAGES = 10_000;
 const ROWS_PER_PAGE = 100;
 const LATENCY_MS = 20;
 const CONNECTIONS = 32;

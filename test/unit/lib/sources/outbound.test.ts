@@ -2,6 +2,7 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { describe, expect, test } from "@jest/globals";
 import type { OutboundPolicy } from "../../../../lib/sources/outbound.ts";
+import { askHttp } from "../../../../lib/sources/http-answer.ts";
 import { OutboundGuard, checkUrl, outboundAgent } from "../../../../lib/sources/outbound.ts";
 
 const refused = (policy: OutboundPolicy, address: string, host = address) =>
@@ -58,14 +59,15 @@ describe("the check of outbound addresses", () => {
     const { port } = server.address() as AddressInfo;
     const agent = outboundAgent({ allowPrivate: false }, 1);
     const open = outboundAgent({ allowPrivate: true }, 1);
+    const options = { maxBytes: () => 100, signal: AbortSignal.timeout(30_000) };
     try {
       for (const host of ["localhost", "127.0.0.1", "2130706433"]) {
         const request = { origin: new URL(`http://${host}:${port}`).origin, path: "/", method: "GET" as const };
-        await expect(agent.request(request)).rejects.toMatchObject({ type: "PERMISSION_DENIED" });
+        await expect(askHttp(agent, request, options)).rejects.toMatchObject({ type: "PERMISSION_DENIED" });
         expect(connections).toBe(0);
       }
-      const answer = await open.request({ origin: `http://localhost:${port}`, path: "/", method: "GET" });
-      expect(await answer.body.text()).toBe("secret");
+      const request = { origin: `http://localhost:${port}`, path: "/", method: "GET" as const };
+      expect((await askHttp(open, request, options)).body.toString()).toBe("secret");
     } finally {
       await Promise.all([agent.destroy(), open.destroy()]);
       server.close();
