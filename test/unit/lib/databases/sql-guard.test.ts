@@ -209,7 +209,9 @@ describe("a statement must not", () => {
       const sql = pieces.join("");
       let ours: number[];
       try {
-        ours = tokenize("postgresql", sql).flatMap((token) => (token.text === ";" ? [token.at] : []));
+        ours = tokenize("postgresql", sql).flatMap(({ kind, text, at }) =>
+          kind === "symbol" && text === ";" ? [at] : [],
+        );
       } catch {
         return;
       }
@@ -220,7 +222,7 @@ describe("a statement must not", () => {
       );
       if (tokens.length > 0) expect(ours).toEqual(theirs);
     });
-    await fc.assert(property, { numRuns: 3_000 });
+    await fc.assert(property, { numRuns: 3_000, examples: [[['U&"', ";", '"']]] });
   });
 });
 
