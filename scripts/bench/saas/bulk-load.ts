@@ -1,5 +1,6 @@
 /** A bulk load against a bare loop that writes the same records: its rate, and the most memory that the node has for it. */
 import { createHash } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
 import { gzipSync } from "node:zlib";
 import type { Run } from "../../servers/run.ts";
 import { LongshoreNode } from "../queue/longshore-node.ts";
@@ -15,6 +16,7 @@ const LARGER = 4;
 const BLOCK_BYTES = 10 * 1024 ** 2;
 const BATCH = 1_000;
 const LOOK_MS = 100;
+const REST_MS = 5_000;
 const MAX_MEGABYTES = 250;
 
 interface Measured {
@@ -47,6 +49,8 @@ async function compare(
   for (const [round, items] of [ITEMS, LARGER * ITEMS].entries()) {
     const started = await node();
     try {
+      // What its start has left is collected.
+      await sleep(REST_MS);
       const rate = await loadRate(started, items, round);
       measured.push({ rate, megabytes: (await peakBytes(started.pid)) / 1024 ** 2 });
     } finally {
@@ -62,7 +66,11 @@ async function compare(
   ]);
   return [
     { measure: `bulk load / bare ${store}`, value: small.rate / alone, gate: { atLeast: gate } },
-    { measure: `MB of the node, ${store}`, value: large.megabytes, gate: { atMost: MAX_MEGABYTES } },
+    {
+      measure: `MB of the node, ${store}`,
+      value: Math.max(small.megabytes, large.megabytes),
+      gate: { atMost: MAX_MEGABYTES },
+    },
   ];
 }
 
@@ -91,7 +99,7 @@ async function loadRate(node: LongshoreNode, items: number, round: number): Prom
       const { status, runTime = "", finishTime = "" } = told;
       if (status === "FAIL") throw new Error("the load has failed");
       if (status === "SUCCESS") return (items * 1_000) / (Date.parse(finishTime) - Date.parse(runTime));
-      await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+      await sleep(LOOK_MS);
     }
   } finally {
     client.close();
