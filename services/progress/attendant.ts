@@ -5,9 +5,9 @@
  */
 import { readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { configOf } from "../../lib/config.ts";
 import { viewError } from "../../lib/errors.ts";
+import { pauseAbout } from "../../lib/pause-about.ts";
 import type { DataTask } from "./data-task.ts";
 import type { State } from "./states.ts";
 import { hasEnded } from "./states.ts";
@@ -203,8 +203,7 @@ export class Attendant {
     const { signal } = this.#stop;
     while (!signal.aborted) {
       await work().catch((error: unknown) => this.#tell("tasks could not be looked at", error));
-      // Jitter keeps the nodes of a cluster from doing all of it at once.
-      await sleep(ms * (0.75 + Math.random() / 2), undefined, { signal, ref: false }).catch(() => undefined);
+      await pauseAbout(ms, signal);
     }
   }
 

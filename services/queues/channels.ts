@@ -1,9 +1,9 @@
 /** Channels that somebody has set limits for, paused or drains: known on every node, kept in the datastore. */
-import { setTimeout as sleep } from "node:timers/promises";
 import type { Collection, Datastore, IndexDescription, UpdateFilter } from "../../lib/datastore/datastore.ts";
 import { LongshoreError } from "../../lib/errors.ts";
 import type { Outcome } from "../../lib/group-commit.ts";
 import { GroupCommit } from "../../lib/group-commit.ts";
+import { pauseAbout } from "../../lib/pause-about.ts";
 import type { Claimed, LimitedChannel } from "./channel-limits.ts";
 import { ChannelLimits } from "./channel-limits.ts";
 
@@ -166,9 +166,7 @@ export class Channels {
   async #run(): Promise<void> {
     const { signal } = this.#stop;
     for (;;) {
-      // Jitter keeps the nodes of a cluster from asking all at once.
-      const pause = POLL_MS * (0.75 + Math.random() / 2);
-      await sleep(pause, undefined, { signal, ref: false }).catch(() => undefined);
+      await pauseAbout(POLL_MS, signal);
       if (signal.aborted) return;
       await this.#look().catch((error: unknown) => this.#listener?.onError(error));
     }

@@ -1,8 +1,8 @@
 /** What time does to uploads. Every node that runs `upload` does this; all of it is safe to do twice. */
-import { setTimeout as sleep } from "node:timers/promises";
 import { viewError } from "../../lib/errors.ts";
 import { PARTS, uploadOfPart } from "../../lib/objects/directory-multipart.ts";
 import type { ObjectStore } from "../../lib/objects/object-store.ts";
+import { pauseAbout } from "../../lib/pause-about.ts";
 import type { Completion } from "./completion.ts";
 import type { UploadStore } from "./upload-store.ts";
 import type { Upload } from "./upload.ts";
@@ -47,8 +47,7 @@ export class Sweep {
   async #run(): Promise<void> {
     const { signal } = this.#stop;
     while (!signal.aborted) {
-      // Jitter keeps the nodes of a cluster from doing all of it at once.
-      await sleep(EVERY_MS * (0.75 + Math.random() / 2), undefined, { signal, ref: false }).catch(() => undefined);
+      await pauseAbout(EVERY_MS, signal);
       if (!signal.aborted) await this.round().catch((error) => this.#options.onError("uploads were not swept", error));
     }
   }

@@ -3,10 +3,10 @@
  * node, so it is done after every change, when a hint comes, and for each load now and then: what was missed, or died half-way,
  * is done then.
  */
-import { setTimeout as sleep } from "node:timers/promises";
 import type { Logger, ServiceBroker } from "moleculer";
 import { viewError } from "../../../lib/errors.ts";
 import type { ObjectStore } from "../../../lib/objects/object-store.ts";
+import { pauseAbout } from "../../../lib/pause-about.ts";
 import type { BlockStore } from "./block-store.ts";
 import type { LoadStore } from "./load-store.ts";
 import type { LoadTask } from "./load-task.ts";
@@ -182,8 +182,7 @@ export class Attendant {
     const { signal } = this.#stop;
     while (!signal.aborted) {
       await work().catch((error: unknown) => this.#tell("loads could not be looked at", error));
-      // Jitter keeps the nodes of a cluster from doing all of it at once.
-      await sleep(ms * (0.75 + Math.random() / 2), undefined, { signal, ref: false }).catch(() => undefined);
+      await pauseAbout(ms, signal);
     }
   }
 
