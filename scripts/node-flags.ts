@@ -6,6 +6,9 @@ export const COMPILE_CACHE = ["--import", join(import.meta.dirname, "compile-cac
 export const NODE_FLAGS = [
   // Node would let the young generation grow to 64 MB and keep it: a node at rest needs none of it.
   "--max-semi-space-size=16",
+  // What is made in batches outlives a collection of a young generation that is still small. V8 would take it for what lives long
+  // and put all that comes after where only a full collection looks: a bulk load took 350 MB in place of 245.
+  "--no-allocation-site-pretenuring",
   ...COMPILE_CACHE,
 ];
 

@@ -142,17 +142,12 @@ export function encodeAnswer(answer: SaasAnswer, format: Format): Buffer {
   return SaasRes.encode(SaasRes.fromObject(answer)).finish() as Buffer;
 }
 
-export function encodeTask(task: TaskMessage): Buffer {
+export function encodeTask(task: Partial<TaskMessage>): Buffer {
   return Task.encode(Task.fromObject(task)).finish() as Buffer;
 }
 
 export function decodeTask(bytes: Uint8Array): TaskMessage {
   return Task.toObject(Task.decode(bytes), { longs: Number, arrays: true, defaults: true }) as TaskMessage;
-}
-
-/** A Task as an operation or an operator's REST has it. */
-export function taskJson(task: TaskMessage): object {
-  return toJson(Task, { ...task });
 }
 
 /** Names of TaskStatus. */

@@ -31,6 +31,20 @@ const shelf = {
         return params.object;
       },
     },
+    keep: {
+      rest: {
+        path: "PUT /v1/kept/{name}",
+        body: "object",
+        bodyErrors: "pass",
+        keepEncoding: true,
+        limit: LIMIT,
+        check: "shelf.check",
+        headers: ["x-right"],
+      },
+      handler({ params: { object, bodyError } }: Context<{ object?: StoredBody; bodyError?: object }>) {
+        return { object, bodyError };
+      },
+    },
     check(ctx: Context<{ name: string }, { headers: Record<string, string> }>) {
       if (ctx.meta.headers["x-right"] === "none")
         throw new LongshoreError("PERMISSION_DENIED", `not ${ctx.params.name}`);
@@ -100,6 +114,40 @@ describe("a body that is an object", () => {
     expect(bomb.status).toBe(413);
     expect((await put("a", Buffer.from("no gzip"), { "Content-Encoding": "gzip" })).status).toBe(400);
     expect((await put("a", plain, { "Content-Encoding": "br" })).status).toBe(400);
+  });
+
+  test("stays compressed where its path keeps the encoding, and is measured by what it unfolds to", async () => {
+    const keep = async (body: Buffer, headers: Record<string, string> = {}, query = "") => {
+      const all = { "Content-Encoding": "gzip", ...headers };
+      const url = `${node.http}/v1/kept/a${query}`;
+      const response = await fetch(url, { method: "PUT", body: new Uint8Array(body), headers: all });
+      expect(response.status).toBe(200);
+      return (await response.json()) as { object?: StoredBody; bodyError?: { status: number; reason?: string } };
+    };
+    const before = (await files()).length;
+    const plain = randomBytes(LIMIT);
+    const packed = gzipSync(plain);
+    const { object } = await keep(packed);
+    expect(object).toMatchObject({ size: LIMIT, sha256: sha256(plain), contentEncoding: "gzip" });
+    const back = await fetch(`${node.http}/v1/shelf/${object!.key}`);
+    expect(sha256(Buffer.from(await back.arrayBuffer()))).toBe(sha256(packed));
+    const half = gzipSync(plain.subarray(0, 100_000));
+    for (const [body, status] of [
+      [gzipSync(Buffer.alloc(LIMIT + 1)), 413],
+      [gzipSync(Buffer.alloc(LIMIT * 100)), 413],
+      [randomBytes(2 * LIMIT), 413],
+      [Buffer.from("no gzip"), 400],
+      [half.subarray(0, half.length - 4), 400],
+    ] as const) {
+      // A query brings no object.
+      const refused = await keep(body, {}, "?object=x");
+      expect(refused).toMatchObject({ bodyError: { status } });
+      expect(refused.object).toBeUndefined();
+    }
+    const wrong = { "x-amz-checksum-sha256": createHash("sha256").update(packed).digest("base64") };
+    expect(await keep(packed, wrong)).toMatchObject({ bodyError: { status: 400 } });
+    expect(await keep(packed, { "x-right": "none" })).toMatchObject({ bodyError: { status: 403 } });
+    expect(await files()).toHaveLength(before + 1);
   });
 
   test("must have the checksum that it states", async () => {

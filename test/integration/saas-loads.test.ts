@@ -96,7 +96,8 @@ test("what was left half-way is done later: a removal, a turn, an object of nobo
   await saas().objects.put(`saas/blocks/2000/${"0".repeat(64)}-7.x`, (async function* () {})());
   const kept = small(3);
   await createAndUpload(client, kept);
-  await saas().blocks.removeLost(new Date(Date.now() + DAY_MS), new AbortController().signal);
+  await saas().objects.put("saas/reports/lost.csv", (async function* () {})());
+  await saas().attendant.removeLost(new Date(Date.now() + DAY_MS));
   expect(await files()).toHaveLength(1);
   expect(await named("run", kept)).toMatchObject({ code: "SUCC" });
   expect(await ended(client, kept.task.task_sha256)).toMatchObject({ status: "SUCCESS" });

@@ -1,5 +1,6 @@
 /** A bulk load against a bare loop that writes the same records: its rate, and the most memory that the node has for it. */
 import { createHash } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
 import { gzipSync } from "node:zlib";
 import type { Run } from "../../servers/run.ts";
 import { LongshoreNode } from "../queue/longshore-node.ts";
@@ -10,11 +11,13 @@ import type { BareStore } from "./bare-stores.ts";
 import { withMongo, withSqlite } from "./bare-stores.ts";
 import { SaasLoad } from "./saas-load.ts";
 
-const ITEMS = 250_000;
+const SQLITE_ITEMS = 250_000;
+const MONGO_ITEMS = 100_000;
 const LARGER = 4;
 const BLOCK_BYTES = 10 * 1024 ** 2;
 const BATCH = 1_000;
 const LOOK_MS = 100;
+const REST_MS = 5_000;
 const MAX_MEGABYTES = 250;
 
 interface Measured {
@@ -28,33 +31,35 @@ const SQLITE_GATE = 0.6;
 const MONGO_GATE = 0.7;
 
 export function loadIntoSqlite(processes: Run): Promise<Figure[]> {
-  return withSqlite(processes, (bare) => compare(processes, "", bare, SQLITE_GATE));
+  return withSqlite(processes, (bare) => compare(processes, "", bare, { items: SQLITE_ITEMS, gate: SQLITE_GATE }));
 }
 
 export function loadIntoMongo(processes: Run): Promise<Figure[]> {
-  return withMongo(processes, (bare, uri) => compare(processes, uri, bare, MONGO_GATE));
+  return withMongo(processes, (bare, uri) => compare(processes, uri, bare, { items: MONGO_ITEMS, gate: MONGO_GATE }));
 }
 
 async function compare(
   processes: Run,
   mongodbUri: string,
   { store, write }: BareStore,
-  gate: number,
+  { items, gate }: { items: number; gate: number },
 ): Promise<Figure[]> {
-  const alone = await bareRate(write);
+  const alone = await bareRate(write, items);
   const node = () => LongshoreNode.start(processes, mongodbUri, { env: { SAAS_DEMO: "1" } });
   const measured: Measured[] = [];
-  for (const [round, items] of [ITEMS, LARGER * ITEMS].entries()) {
+  for (const [round, count] of [items, LARGER * items].entries()) {
     const started = await node();
     try {
-      const rate = await loadRate(started, items, round);
+      // What its start has left is collected.
+      await sleep(REST_MS);
+      const rate = await loadRate(started, count, round);
       measured.push({ rate, megabytes: (await peakBytes(started.pid)) / 1024 ** 2 });
     } finally {
       await started.stop();
     }
   }
   const [small, large] = measured as [Measured, Measured];
-  printTable(`${store}: bulk load of ${ITEMS} new records, and of ${LARGER} times as many`, [
+  printTable(`${store}: bulk load of ${items} new records, and of ${LARGER} times as many`, [
     ["", "items/s", "MB at most"],
     [`bare ${store}`, shown(alone), ""],
     ["Longshore", shown(small.rate), shown(small.megabytes)],
@@ -62,16 +67,20 @@ async function compare(
   ]);
   return [
     { measure: `bulk load / bare ${store}`, value: small.rate / alone, gate: { atLeast: gate } },
-    { measure: `MB of the node, ${store}`, value: large.megabytes, gate: { atMost: MAX_MEGABYTES } },
+    {
+      measure: `MB of the node, ${store}`,
+      value: Math.max(small.megabytes, large.megabytes),
+      gate: { atMost: MAX_MEGABYTES },
+    },
   ];
 }
 
-async function bareRate(write: (ids: string[]) => unknown): Promise<number> {
+async function bareRate(write: (ids: string[]) => unknown, items: number): Promise<number> {
   const begin = performance.now();
-  for (let from = 0; from < ITEMS; from += BATCH) {
+  for (let from = 0; from < items; from += BATCH) {
     await write(Array.from({ length: BATCH }, (_, index) => userOf(from + index, 9)));
   }
-  return (ITEMS * 1_000) / (performance.now() - begin);
+  return (items * 1_000) / (performance.now() - begin);
 }
 
 /** Items a second, from the task's start to its end. */
@@ -91,7 +100,7 @@ async function loadRate(node: LongshoreNode, items: number, round: number): Prom
       const { status, runTime = "", finishTime = "" } = told;
       if (status === "FAIL") throw new Error("the load has failed");
       if (status === "SUCCESS") return (items * 1_000) / (Date.parse(finishTime) - Date.parse(runTime));
-      await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+      await sleep(LOOK_MS);
     }
   } finally {
     client.close();

@@ -5,13 +5,14 @@
  */
 import type { Logger, ServiceBroker } from "moleculer";
 import { viewError } from "../../../lib/errors.ts";
-import type { ObjectStore } from "../../../lib/objects/object-store.ts";
 import { pauseAbout } from "../../../lib/pause-about.ts";
+import type { ObjectStore } from "../../../lib/objects/object-store.ts";
 import type { BlockStore } from "./block-store.ts";
 import type { LoadStore } from "./load-store.ts";
 import type { LoadTask } from "./load-task.ts";
-import { KEPT_MS, OPEN_STATES, hashOf } from "./load-task.ts";
+import { KEPT_MS, hashOf } from "./load-task.ts";
 import type { LoadResult } from "./run-load.ts";
+import { REPORTS } from "./run-load.ts";
 import type { TaskStore } from "./task-store.ts";
 
 /** The channel of loads in the queue. */
@@ -52,7 +53,7 @@ export class Attendant {
   start(): void {
     this.#loops = Promise.all([
       this.#every(LOOK_EVERY_MS, () => this.lookAround()),
-      this.#every(SWEEP_EVERY_MS, () => this.#removeLost()),
+      this.#every(SWEEP_EVERY_MS, () => this.removeLost(new Date(Date.now() - LOST_AFTER_MS))),
     ]);
   }
 
@@ -109,7 +110,8 @@ export class Attendant {
         if (!["NOT_FOUND", "FAILED_PRECONDITION"].includes(viewError(error).type)) throw error;
       });
     }
-    await blocks.unlink(task);
+    const whole = await tasks.whole(task);
+    if (whole) await blocks.unlink(whole);
     const report = (await loads.find(task.run))?.report;
     if (report) await objects.delete(report);
     await loads.remove(task.run);
@@ -164,14 +166,22 @@ export class Attendant {
       if (deleted) await this.remove(deleted);
       return;
     }
-    await blocks.unlink(task);
+    const whole = await tasks.whole(task);
+    if (whole) await blocks.unlink(whole);
     await this.giveTurn(task.account);
     await tasks.change(task, [task.state], { due: end });
   }
 
-  #removeLost(): Promise<void> {
-    const before = new Date(Date.now() - LOST_AFTER_MS);
-    return this.#needs.blocks.removeLost(before, this.#stop.signal);
+  /** Objects that nothing tells of: whoever put or removed them died. */
+  async removeLost(before: Date): Promise<void> {
+    const { blocks, loads, objects } = this.#needs;
+    const { signal } = this.#stop;
+    await blocks.removeLost(before, signal);
+    for await (const { key, modifiedAt } of objects.list(REPORTS)) {
+      signal.throwIfAborted();
+      const run = key.slice(REPORTS.length).replace(/\.csv$/, "");
+      if (modifiedAt.getTime() < before.getTime() && !(await loads.find(run))) await objects.delete(key);
+    }
   }
 
   #soon(): Date {
@@ -189,9 +199,4 @@ export class Attendant {
   #tell(what: string, error: unknown): void {
     if (!this.#stop.signal.aborted) this.#needs.logger.warn(what, error);
   }
-}
-
-/** Whether a load has not ended, and is not being removed. */
-export function isOpen({ state }: LoadTask): boolean {
-  return OPEN_STATES.includes(state);
 }

@@ -4,7 +4,7 @@
  */
 import type { Collection, Datastore } from "../../../lib/datastore/datastore.ts";
 import type { ObjectStore } from "../../../lib/objects/object-store.ts";
-import type { LoadTask } from "./load-task.ts";
+import type { LoadTask, WholeTask } from "./load-task.ts";
 import { blockIds, idOf } from "./load-task.ts";
 
 interface StoredBlock {
@@ -35,7 +35,7 @@ export class BlockStore {
   }
 
   /** From now on they are kept for the task. */
-  async link(task: LoadTask): Promise<void> {
+  async link(task: WholeTask): Promise<void> {
     const link = linkOf(task);
     for (const ids of chunks(blockIds(task))) {
       const updates = ids.map((_id) => ({
@@ -50,7 +50,7 @@ export class BlockStore {
   }
 
   /** Those of the task that are there, by their ids. */
-  async uploaded(task: LoadTask): Promise<Map<string, string>> {
+  async uploaded(task: WholeTask): Promise<Map<string, string>> {
     const there = new Map<string, string>();
     for (const ids of chunks(blockIds(task))) {
       for (const { _id, object } of await this.#find(ids)) if (object !== undefined) there.set(_id, object);
@@ -59,7 +59,7 @@ export class BlockStore {
   }
 
   /** Looks no further than to the first that is missing. */
-  async allUploaded(task: LoadTask): Promise<boolean> {
+  async allUploaded(task: WholeTask): Promise<boolean> {
     for (const ids of chunks(blockIds(task))) {
       const found = await this.#find(ids);
       if (found.filter(({ object }) => object !== undefined).length < ids.length) return false;
@@ -86,7 +86,7 @@ export class BlockStore {
   }
 
   /** The task does not need them any more; those that no other lists are removed. */
-  async unlink(task: LoadTask): Promise<void> {
+  async unlink(task: WholeTask): Promise<void> {
     const link = linkOf(task);
     for (const ids of chunks(blockIds(task))) {
       const updates = ids.map((_id) => ({ updateOne: { filter: { _id }, update: { $pull: { tasks: link } } } }));

@@ -24,7 +24,7 @@ export interface LoadTask {
   /** Empty where the data space knows no apps. */
   app: string;
   state: State;
-  /** The Task as it was asked for, in protobuf, without what only answers hold. */
+  /** The Task as it was asked for, in protobuf, without its files and what only answers hold. */
   task: Buffer;
   /** Bytes of all files. */
   size: number;
@@ -37,6 +37,12 @@ export interface LoadTask {
   status: string;
   /** When something is to be done about it, whatever else happens. */
   due: Date;
+}
+
+/** With its files, which are up to 800 KB: they are read for one task at a time. */
+export interface WholeTask extends LoadTask {
+  /** In protobuf, a Task that holds nothing else. */
+  files: Buffer;
 }
 
 const DAY_MS = 86_400_000;
@@ -102,8 +108,8 @@ export interface FileBlocks {
   blocks: Block[];
 }
 
-export function filesOf({ task }: Pick<LoadTask, "task">): FileBlocks[] {
-  return decodeTask(task).task_file_infos.map(({ file_name, file_blocks }) => ({
+export function filesOf({ files }: WholeTask): FileBlocks[] {
+  return decodeTask(files).task_file_infos.map(({ file_name, file_blocks }) => ({
     name: file_name,
     blocks: file_blocks.map(({ block_sha256, block_length }) => ({
       sha256: block_sha256,
@@ -113,23 +119,15 @@ export function filesOf({ task }: Pick<LoadTask, "task">): FileBlocks[] {
 }
 
 /** Each once. */
-export function blockIds(task: Pick<LoadTask, "account" | "task">): string[] {
+export function blockIds(task: WholeTask): string[] {
   const ids = filesOf(task).flatMap(({ blocks }) => blocks.map((block) => blockId(task.account, block)));
   return [...new Set(ids)];
 }
 
-/** As clients have it; `uploaded` where its blocks are to be told of. */
-export function taskMessage(task: LoadTask, uploaded?: ReadonlySet<string>): TaskMessage {
-  const { state, createTime, runTime, finishTime } = task;
-  const { task_file_infos: files, ...message } = decodeTask(task.task);
+/** As clients have it, without its files. */
+export function taskMessage({ state, task, createTime, runTime, finishTime }: LoadTask): TaskMessage {
   return {
-    ...message,
-    task_file_infos: uploaded
-      ? files.map((file) => ({
-          ...file,
-          file_blocks: file.file_blocks.map((block) => ({ ...block, uploaded: uploaded.has(idOfBlock(task, block)) })),
-        }))
-      : [],
+    ...decodeTask(task),
     create_time: createTime.toISOString(),
     run_time: runTime?.toISOString() ?? "",
     finish_time: finishTime?.toISOString() ?? "",
@@ -137,9 +135,14 @@ export function taskMessage(task: LoadTask, uploaded?: ReadonlySet<string>): Tas
   };
 }
 
-function idOfBlock(
-  { account }: LoadTask,
-  block: TaskMessage["task_file_infos"][number]["file_blocks"][number],
-): string {
-  return blockId(account, { sha256: block.block_sha256, length: Number(block.block_length) });
+/** With its files, and whether their blocks are there. */
+export function wholeMessage(task: WholeTask, uploaded: ReadonlyMap<string, unknown>): TaskMessage {
+  const task_file_infos = decodeTask(task.files).task_file_infos.map((file) => ({
+    ...file,
+    file_blocks: file.file_blocks.map((block) => {
+      const id = blockId(task.account, { sha256: block.block_sha256, length: Number(block.block_length) });
+      return { ...block, uploaded: uploaded.has(id) };
+    }),
+  }));
+  return { ...taskMessage(task), task_file_infos };
 }

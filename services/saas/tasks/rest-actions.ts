@@ -8,7 +8,7 @@ import type { This } from "../saas.service.ts";
 import type { LoadProgress } from "./run-load.ts";
 import type { RunTask } from "./attendant.ts";
 import type { LoadTask } from "./load-task.ts";
-import { hashOf, runOfHash, taskMessage } from "./load-task.ts";
+import { hashOf, runOfHash, taskMessage, wholeMessage } from "./load-task.ts";
 
 export const taskActions = {
   listTasks: {
@@ -73,10 +73,11 @@ async function taskOf({ taskCommands }: This, params: Params): Promise<LoadTask>
 
 /** With how far it is, while it runs, and where its report is. */
 async function viewOf(service: This, task: LoadTask) {
+  const whole = await service.tasks.whole(task);
   const load = task.runTime ? await service.loads.find(task.run) : undefined;
   return {
     ...taskView(task),
-    files: taskMessage(task, new Set((await service.blocks.uploaded(task)).keys())).task_file_infos,
+    ...(whole && { files: wholeMessage(whole, await service.blocks.uploaded(whole)).task_file_infos }),
     ...(task.runTime && { operation: `operations/${hashOf(task.run)}` }),
     ...(load && { lines: load.good + load.bad, bad_lines: load.bad }),
     ...(load?.report && { report: `/v1/saas/accounts/${task.account}/tasks/${task.sha256}/report` }),

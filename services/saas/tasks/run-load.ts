@@ -10,7 +10,7 @@ import type { BlockStore } from "./block-store.ts";
 import type { BadLine, LoadBatch } from "./load-batch.ts";
 import { unpackBatch } from "./load-batch.ts";
 import type { Checkpoint, LoadStore, StoredLoad } from "./load-store.ts";
-import type { LoadTask } from "./load-task.ts";
+import type { WholeTask } from "./load-task.ts";
 import { blockId, filesOf } from "./load-task.ts";
 import type { LoadWork } from "./load-work.ts";
 
@@ -56,7 +56,7 @@ const PAUSE_MS = 200;
 const MAX_PAUSE_MS = 5_000;
 
 /** Runs the load from where it was left. Rows that were applied stay, however it ends. */
-export async function runLoad(task: LoadTask, needs: LoadNeeds, options: LoadOptions): Promise<LoadResult> {
+export async function runLoad(task: WholeTask, needs: LoadNeeds, options: LoadOptions): Promise<LoadResult> {
   const { loads, blocks } = needs;
   const stored = await loads.begin(task);
   const work: LoadWork = { files: await locate(task, blocks), from: stored.at };
@@ -81,7 +81,7 @@ export async function runLoad(task: LoadTask, needs: LoadNeeds, options: LoadOpt
   return load.finish();
 }
 
-async function locate(task: LoadTask, blocks: BlockStore): Promise<LoadWork["files"]> {
+async function locate(task: WholeTask, blocks: BlockStore): Promise<LoadWork["files"]> {
   const objects = await blocks.uploaded(task);
   return filesOf(task).map(({ name, blocks: listed }) => ({
     name,
@@ -94,7 +94,7 @@ async function locate(task: LoadTask, blocks: BlockStore): Promise<LoadWork["fil
 }
 
 class Load {
-  readonly #task: LoadTask;
+  readonly #task: WholeTask;
   readonly #number: number;
   readonly #needs: LoadNeeds;
   readonly #options: LoadOptions;
@@ -105,7 +105,7 @@ class Load {
   #keptAt = performance.now();
   #last: Promise<void> = Promise.resolve();
 
-  constructor(task: LoadTask, { load, at, good, bad, badLines }: StoredLoad, needs: LoadNeeds, options: LoadOptions) {
+  constructor(task: WholeTask, { load, at, good, bad, badLines }: StoredLoad, needs: LoadNeeds, options: LoadOptions) {
     this.#task = task;
     this.#number = load;
     this.#needs = needs;

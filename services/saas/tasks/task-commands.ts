@@ -7,8 +7,8 @@ import type { SaasAnswer, TaskMessage, TaskNamed } from "../wire.ts";
 import { encodeTask, statusName } from "../wire.ts";
 import type { Attendant } from "./attendant.ts";
 import type { BlockStore } from "./block-store.ts";
-import type { LoadTask } from "./load-task.ts";
-import { KEPT_MS, OPEN_STATES, STATES_OF_FILTER, demandReady, idOf, taskMessage } from "./load-task.ts";
+import type { LoadTask, WholeTask } from "./load-task.ts";
+import { KEPT_MS, OPEN_STATES, STATES_OF_FILTER, demandReady, idOf, taskMessage, wholeMessage } from "./load-task.ts";
 import type { LoadLimits } from "./task-request.ts";
 import { readSha256, readTask } from "./task-request.ts";
 import type { TaskStore } from "./task-store.ts";
@@ -48,13 +48,14 @@ export class TaskCommands {
     const { tasks, blocks, limits } = this.#needs;
     const { app } = placeIn(space, request.appid);
     const message = readTask(request, limits);
-    const encoded = encodeTask(message);
-    if (encoded.length > MAX_TASK_BYTES) {
-      throw refusal("TASK_MARSHAL", `task_create: has ${encoded.length} bytes, more than ${MAX_TASK_BYTES}`);
+    const task = this.#newTask(message, { account: account.id, space: space._id, app });
+    const bytes = task.task.length + task.files.length;
+    if (bytes > MAX_TASK_BYTES) {
+      throw refusal("TASK_MARSHAL", `task_create: has ${bytes} bytes, more than ${MAX_TASK_BYTES}`);
     }
-    const task = this.#newTask(message, encoded, { account: account.id, space: space._id, app });
-    const known = await this.#find(task._id);
-    if (known) return this.#exists(known, encoded);
+    const found = await this.#find(task._id);
+    const known = found && (await tasks.whole(found));
+    if (known) return this.#exists(known, task);
     await this.#demandRoom(account, limits.tasks - 1);
     if (!(await tasks.insert(task))) return this.create(request, space, account);
     try {
@@ -114,7 +115,9 @@ export class TaskCommands {
 
   async info(named: TaskNamed, account: Account): Promise<SaasAnswer> {
     const task = await this.load(account.id, named);
-    return { ...(task.status !== "" && { status: task.status }), task_info_res: await this.#told(task) };
+    const whole = await this.#needs.tasks.whole(task);
+    if (!whole) throw notThere();
+    return { ...(whole.status !== "" && { status: whole.status }), task_info_res: await this.#told(whole) };
   }
 
   /** Throws TASK_IS_NOT_EXISTS. */
@@ -125,9 +128,9 @@ export class TaskCommands {
   }
 
   /** READY once its blocks are all there; answers the task as it is then. */
-  async settle(task: LoadTask): Promise<LoadTask> {
+  async settle(task: WholeTask): Promise<WholeTask> {
     if (!(await this.#needs.blocks.allUploaded(task))) return task;
-    return (await this.#needs.tasks.change(task, ["WAITING"], { state: "READY" })) ?? task;
+    return { ...task, ...(await this.#needs.tasks.change(task, ["WAITING"], { state: "READY" })) };
   }
 
   /** What was deleted is gone, also where who deleted it died before all of it was. */
@@ -138,11 +141,12 @@ export class TaskCommands {
     return undefined;
   }
 
-  async #exists(known: LoadTask, encoded: Buffer): Promise<SaasAnswer> {
+  async #exists(known: WholeTask, asked: WholeTask): Promise<SaasAnswer> {
     // Whoever created it may have died before its blocks were known.
     if (known.state === "WAITING") await this.#needs.blocks.link(known);
     const task = await this.settle(known);
-    const other = known.task.equals(encoded) ? "" : ", and is another one";
+    const isSame = known.task.equals(asked.task) && known.files.equals(asked.files);
+    const other = isSame ? "" : ", and is another one";
     return {
       code: "TASK_EXISTS",
       status: `task_sha256: there is a task of that name${other}`,
@@ -150,9 +154,10 @@ export class TaskCommands {
     };
   }
 
-  async #told(task: LoadTask): Promise<TaskMessage> {
-    const open = OPEN_STATES.includes(task.state);
-    return taskMessage(task, new Set(open ? (await this.#needs.blocks.uploaded(task)).keys() : []));
+  /** Of one that has ended no block is kept. */
+  async #told(task: WholeTask): Promise<TaskMessage> {
+    const isOpen = OPEN_STATES.includes(task.state);
+    return wholeMessage(task, isOpen ? await this.#needs.blocks.uploaded(task) : new Map());
   }
 
   async #demandRoom({ id }: Account, most: number): Promise<void> {
@@ -164,10 +169,10 @@ export class TaskCommands {
   }
 
   #newTask(
-    { task_sha256: sha256, task_size }: TaskMessage,
-    task: Buffer,
+    { task_file_infos, ...message }: TaskMessage,
     place: Pick<LoadTask, "account" | "space" | "app">,
-  ): LoadTask {
+  ): WholeTask {
+    const { task_sha256: sha256, task_size } = message;
     const createTime = this.#needs.tasks.now();
     return {
       _id: idOf(place.account, sha256),
@@ -175,7 +180,8 @@ export class TaskCommands {
       sha256,
       run: randomUUID(),
       state: "WAITING",
-      task,
+      task: encodeTask(message),
+      files: encodeTask({ task_file_infos }),
       size: Number(task_size),
       createTime,
       status: "",

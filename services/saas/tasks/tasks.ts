@@ -31,7 +31,8 @@ export async function openTasks(service: This): Promise<void> {
 /** Answers a LoadResult in JSON; nothing where the load is nobody's any more. */
 export async function runTask(service: This, { input, signal, progress }: Job): Promise<string> {
   const { id, run } = JSON.parse(input) as { id: string; run: string };
-  const task = await service.tasks.find(id);
+  const found = await service.tasks.find(id);
+  const task = found && (await service.tasks.whole(found));
   if (task?.run !== run || task.state !== "RUNNING")
     return JSON.stringify({ lines: 0, badLines: 0, bytes: 0, status: "" });
   const { broker, records, loads, blocks, objects } = service;

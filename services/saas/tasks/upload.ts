@@ -95,7 +95,8 @@ async function take(service: This, account: Account, sha256: string, { key, ...c
   await service.blocks.put(block.id, key);
   for (const id of block.tasks) {
     const task = await service.tasks.find(id);
-    if (task?.state === "WAITING") await service.taskCommands.settle(task);
+    const whole = task?.state === "WAITING" ? await service.tasks.whole(task) : undefined;
+    if (whole) await service.taskCommands.settle(whole);
   }
   return {};
 }
