@@ -15,13 +15,13 @@ const users = Array.from({ length: USERS }, (_, user) => `user ${user}`);
 
 const command = fc.oneof(
   {
-    weight: 3,
+    weight: 6,
     arbitrary: fc.record({
       kind: fc.constant("write" as const),
       writes: fc.array(randomWrite, { minLength: 1, maxLength: 4 }),
     }),
   },
-  { weight: 1, arbitrary: fc.record({ kind: fc.constant("column" as const), write: randomWrite }) },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant("column" as const), write: randomWrite }) },
   {
     weight: 1,
     arbitrary: fc.record({
@@ -149,7 +149,7 @@ onEveryTopology("saas: records", (start) => {
         });
         expect(possible).toBe(true);
       }),
-      { numRuns: 10 },
+      { numRuns: 6 },
     );
   }, 120_000);
 
