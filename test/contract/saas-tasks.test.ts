@@ -226,6 +226,7 @@ onEveryTopology("saas: bulk load", (start) => {
       '{"userid": "a", "writeBytes": {"bytes": "AQI=", "index1": "1"}}',
       '{"userid": "a", "writeUint32s": {"uint32s": [1], "index1": 65536}}',
       '{"userid": "a", "writeBytes": {"bytes": "!", "index1": "1"}}',
+      `{"userid": "a", "${"k".repeat(900)}": 1}`,
     ];
     const text = [JSON.stringify(byteItem("before", 1)), ...bad, "", JSON.stringify(byteItem("behind", 2))].join(
       "\r\n",
@@ -233,12 +234,13 @@ onEveryTopology("saas: bulk load", (start) => {
     const one = taskOf(space, { "good.jsonl": linesOf([byteItem("x", 3)]), "bad.jsonl": text }, BLOCK);
     const done = await load(client, one);
     expect(done.status).toBe("SUCCESS");
-    expect(done.reason).toMatch(/^7 of 10 lines .*bad\.jsonl, line 2: line: is not JSON/);
+    expect(done.reason).toMatch(/^8 of 11 lines .*bad\.jsonl, line 2: line: is not JSON/);
     expect([await byte(client, space, "before"), await byte(client, space, "behind")]).toEqual([1, 2]);
     const path = `/v1/saas/accounts/${space}/tasks/${one.task.task_sha256}`;
     const shown = JSON.parse((await operator("GET", path)).text) as { report: string };
-    expect(shown).toMatchObject({ status: "SUCCESS", lines: 10, bad_lines: 7 });
-    const rows = parse((await operator("GET", shown.report)).text, { bom: true, columns: true });
+    expect(shown).toMatchObject({ status: "SUCCESS", lines: 11, bad_lines: 8 });
+    const rows: { reason: string }[] = parse((await operator("GET", shown.report)).text, { bom: true, columns: true });
+    expect(rows.at(-1)!.reason).toMatch(/^k{300}$/);
     expect(rows).toMatchObject(bad.map((_, index) => ({ file: "bad.jsonl", row: String(index + 2) })));
     const worse = taskOf(space, { a: linesOf([byteItem("kept", 4)]) + "{\n".repeat(101) }, BLOCK);
     const failed = await load(client, worse);

@@ -23,6 +23,8 @@ const BATCH_BYTES = 256 * 1024;
 const AHEAD = 2;
 /** Of a batch, told with their reasons. */
 const MAX_BAD_LINES = 1_000;
+/** It may name what the line holds. */
+const MAX_REASON = 300;
 const CHUNK_BYTES = 32 * 1024;
 
 /** Resolves when the node has applied all lines. */
@@ -153,7 +155,8 @@ class LinesRead {
 
   #refuse(file: string, reason: string): void {
     this.#bad += 1;
-    if (this.#badLines.length < MAX_BAD_LINES) this.#badLines.push({ file, line: this.place.line, reason });
+    if (this.#badLines.length >= MAX_BAD_LINES) return;
+    this.#badLines.push({ file, line: this.place.line, reason: reason.slice(0, MAX_REASON) });
   }
 }
 
