@@ -313,8 +313,10 @@ const purge = fc.record({ node, channel }).map(({ node, channel }) => {
 });
 
 const status = fc.record({ node, channel, status: fc.constantFrom(...STATUSES) }).map(({ node, channel, status }) => {
-  return new Step(`${channel} is ${status}`, node, false, async (model, { channels }) => {
+  return new Step(`${channel} is ${status}`, node, false, async (model, { channels }, { nodes }) => {
     await channels.setStatus(channel, status);
+    // The other node's reading, for which it has a hint, may still be under way.
+    await Promise.all(nodes.map((each) => each.channels.refresh(channel)));
     model.setStatus(channel, status);
   });
 });
