@@ -49,6 +49,8 @@ const CHUNK = 500;
 /** Requests of one group, and requests that may wait. */
 const GROUP = 16;
 const WAITING = 1_000;
+/** Changes that may wait: some 200 MB at most. A request is let in where it alone has more. */
+const WAITING_CHANGES = 200_000;
 const OVERLAYS = 1_000;
 
 export class RecordStore {
@@ -57,8 +59,10 @@ export class RecordStore {
   /** One after the other: on one node no write meets another. */
   readonly #writes: GroupCommit<Write, undefined>;
   readonly #columnWrites: GroupCommit<ColumnWrite, undefined>;
-  /** As they were read last; a version of one never changes. */
+  /** As they were read last: one is taken to be what is stored where its bytes are. */
   readonly #overlays = new Map<string, Overlay>();
+
+  #waitingChanges = 0;
 
   private constructor(records: Collection<Stored>, now: () => Date) {
     this.#records = records;
@@ -93,7 +97,13 @@ export class RecordStore {
 
   /** Applies the changes in their order, each to its user whole; resolves when they are durable. */
   async write(place: Place, changes: readonly UserChange[]): Promise<void> {
-    await this.#writes.add({ place, changes });
+    if (this.#waitingChanges > 0 && this.#waitingChanges + changes.length > WAITING_CHANGES) throw tooMany();
+    this.#waitingChanges += changes.length;
+    try {
+      await this.#writes.add({ place, changes });
+    } finally {
+      this.#waitingChanges -= changes.length;
+    }
   }
 
   /** Applies the change to every user of the data space, those never written included. */
@@ -161,7 +171,8 @@ export class RecordStore {
 
   #overlayOf(space: string, stored: Stored | null | undefined): Overlay {
     const known = this.#overlays.get(space);
-    if (known?.version === (stored?.v ?? 0)) return known;
+    // A version that was rolled back may come again as another one.
+    if (known?.version === (stored?.v ?? 0) && (!stored || known.packed?.equals(stored.d))) return known;
     const overlay = new Overlay(stored?.v, stored?.d);
     if (this.#overlays.size >= OVERLAYS) this.#overlays.clear();
     this.#overlays.set(space, overlay);

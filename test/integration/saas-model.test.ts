@@ -13,6 +13,16 @@ const BLOCK = 100;
 
 const users = Array.from({ length: USERS }, (_, user) => `user ${user}`);
 
+/** What all users have when all of it was written in this order. */
+function stateAfter(order: readonly { write: Parameters<SpaceModel["write"]>[0]; column: boolean }[]) {
+  const model = new SpaceModel();
+  for (const { write, column } of order) {
+    if (column) model.writeColumns(write);
+    else model.write(write);
+  }
+  return users.map((_, user) => model.read(user));
+}
+
 const command = fc.oneof(
   {
     weight: 6,
@@ -94,12 +104,7 @@ onEveryTopology("saas: records", (start) => {
         );
         const found = (await clients[0]!.read(space, users)).map(columnsOf);
         const possible = orders(writes).some((order) => {
-          const model = new SpaceModel();
-          for (const { write, column } of order) {
-            if (column) model.writeColumns(write);
-            else model.write(write);
-          }
-          return JSON.stringify(users.map((_, user) => model.read(user))) === JSON.stringify(found);
+          return JSON.stringify(stateAfter(order)) === JSON.stringify(found);
         });
         expect(possible).toBe(true);
       }),
@@ -140,12 +145,7 @@ onEveryTopology("saas: records", (start) => {
           const places = order.map(({ line }) => line).filter((line) => line >= 0);
           // A load applies its lines in their order; what else is written may come in between.
           if (places.some((line, index) => line !== index)) return false;
-          const model = new SpaceModel();
-          for (const { write, column } of order) {
-            if (column) model.writeColumns(write);
-            else model.write(write);
-          }
-          return JSON.stringify(users.map((_, user) => model.read(user))) === JSON.stringify(found);
+          return JSON.stringify(stateAfter(order)) === JSON.stringify(found);
         });
         expect(possible).toBe(true);
       }),
