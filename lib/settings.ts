@@ -381,7 +381,7 @@ export const SETTINGS = {
     variable: "SAAS_BAD_LINES",
     default: "10000",
     schema: integer(0, 1_000_000_000),
-    meaning: "A bulk load fails at more lines than that which are none of its contract.",
+    meaning: "A bulk load fails at more lines than that which hold no item.",
   },
   saasLoadConcurrency: {
     variable: "SAAS_LOAD_CONCURRENCY",

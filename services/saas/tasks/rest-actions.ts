@@ -54,7 +54,8 @@ export const taskActions = {
           if (!task) return {};
           const told = state === "PROCEEDING" && output !== "" ? (JSON.parse(output) as LoadProgress) : undefined;
           const message =
-            told && `${told.lines} lines, ${told.badLines} of them none, ${told.bytes} of ${task.size} bytes`;
+            told &&
+            `${told.lines} lines, ${told.badLines} of them without an item, ${told.bytes} of ${task.size} bytes`;
           // The queue has ended it; that the task has too is a moment away.
           const status = state === "SUCCESS" ? state : taskMessage(task).status;
           return {

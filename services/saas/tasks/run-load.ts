@@ -143,7 +143,7 @@ class Load {
     this.#checkpoint = { at: batch.end, ...counted };
     this.#options.onProgress(this.#progress());
     if (counted.bad > this.#needs.maxBad) {
-      throw failedPrecondition(`more than ${this.#needs.maxBad} lines are none: ${reasonOf(this.#badLines)}`, {
+      throw failedPrecondition(`more than ${this.#needs.maxBad} lines hold no item: ${reasonOf(this.#badLines)}`, {
         reason: "TOO_MANY_BAD_LINES",
       });
     }
@@ -195,7 +195,7 @@ function isFinal(error: unknown): boolean {
 }
 
 function statusOf({ good, bad }: Checkpoint, badLines: readonly BadLine[]): string {
-  return bad === 0 ? "" : `${bad} of ${good + bad} lines are none: ${reasonOf(badLines)}`;
+  return bad === 0 ? "" : `${bad} of ${good + bad} lines hold no item: ${reasonOf(badLines)}`;
 }
 
 const TOLD_LINES = 3;
