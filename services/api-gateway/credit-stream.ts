@@ -1,4 +1,5 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
+import { endOfTurn } from "../../lib/end-of-turn.ts";
 import { LongshoreError } from "../../lib/errors.ts";
 import type { Message, ServedMethod } from "./grpc-contract.ts";
 import type { GatewayScope, Handler } from "./rpc.ts";
@@ -54,7 +55,11 @@ export function creditStream(method: ServedMethod, scope: GatewayScope): Handler
       line.waiting = true;
       calls++;
       try {
-        while (!ending && !blocked && line.credits > 0) await take(line);
+        while (!ending && !blocked && line.credits > 0) {
+          // All credits that came in this turn are one call.
+          await endOfTurn("gather");
+          if (!ending && !blocked) await take(line);
+        }
       } catch (error) {
         if (!ending) fail(error);
       } finally {

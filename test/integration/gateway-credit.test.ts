@@ -9,6 +9,8 @@ import { grpc } from "../../mixins/grpc.mixin.ts";
 import gateway from "../../services/api-gateway/api-gateway.service.ts";
 import type { Message } from "../grpc-client.ts";
 import { TestClient, protoDirectory } from "../grpc-client.ts";
+import type { Fields } from "../http2-frames.ts";
+import { data, headers, RawClient, requestFields } from "../http2-frames.ts";
 import type { TestNode } from "../node.ts";
 import { startNode } from "../node.ts";
 import { waitFor } from "../wait-for.ts";
@@ -120,6 +122,21 @@ test("one call waits for a channel, and the next asks for all the credits that h
   expect(calls).toHaveLength(5);
   stream.end();
   await waitFor(() => closed[0]?.reason === "completed");
+});
+
+test("credits that come in together are one call", async () => {
+  // In one packet, as a client that is not Node's sends them.
+  const raw = await RawClient.greet(Number(node.grpc.split(":").at(-1)));
+  const fields: Fields = [
+    ["content-type", "application/grpc"],
+    ["te", "trailers"],
+  ];
+  const want = (lease: number) => Buffer.from([0, 0, 0, 0, 5, 0x0a, 1, "a".charCodeAt(0), 0x10, lease]);
+  raw.send(headers(1, requestFields(fields, "/post.Post/Receive")), data(1, Buffer.concat([1, 2, 3].map(want))));
+  const call = await waitFor(() => calls[0]);
+  expect(call.params).toMatchObject({ Channel: "a", max: 3, lease: 3 });
+  raw.close();
+  await waitFor(() => closed[0]?.reason === "broken");
 });
 
 test("half-close aborts what waits, ends the stream with OK and tells that it is completed", async () => {

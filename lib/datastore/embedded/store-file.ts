@@ -1,10 +1,11 @@
 /** The embedded store's files in DATA_DIR: made, locked and opened, in the ways that make a commit survive a power cut. */
-import fs, { closeSync, fsyncSync, mkdirSync, openSync } from "node:fs";
+import { closeSync, fsyncSync, mkdirSync, openSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
 import { failedPrecondition, LongshoreError } from "../../errors.ts";
 import { Connection } from "./connection.ts";
 import { lockDirectory } from "./lock.ts";
+import { LogFlush } from "./log-flush.ts";
 
 const CACHE_KIB = 8 * 1024;
 const KEPT_LOG_BYTES = 64 * 1024 * 1024;
@@ -14,6 +15,7 @@ export class StoreFile {
   readonly connection: Connection;
   readonly #lock: DatabaseSync;
   #log: number | undefined;
+  #flush: LogFlush | undefined;
 
   /** Throws FAILED_PRECONDITION that names DATA_DIR where the directory cannot be used or another process uses it. */
   constructor(directory: string) {
@@ -40,13 +42,10 @@ export class StoreFile {
 
   /**
    * Resolves when all that was committed is on the disk. In this mode SQLite itself flushes the log only before it moves it
-   * into the file, for it would do so on the event loop.
+   * into the file, for it would do so on the event loop, however long that takes.
    */
   flush(): Promise<void> {
-    return new Promise((resolve, reject) => {
-      this.#log ??= this.#openLog();
-      fs.fdatasync(this.#log, (error) => (error ? reject(error) : resolve()));
-    });
+    return (this.#flush ??= new LogFlush((this.#log = this.#openLog()))).flush();
   }
 
   /** Moves the log into the file, gives the lock back. */

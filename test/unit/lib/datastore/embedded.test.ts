@@ -37,6 +37,21 @@ async function opened(indexes?: IndexDescription[]): Promise<Collection<Item>> {
   return store.collection<Item>("items", indexes);
 }
 
+/** Has one flush take longer than the event loop waits for: those that follow go to the pool. */
+async function slowDisk(items: Collection<Item>): Promise<void> {
+  const { fdatasyncSync } = fs;
+  fs.fdatasyncSync = (log) => {
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 100);
+    fdatasyncSync(log);
+  };
+  try {
+    await items.insertOne({ _id: "slow" });
+    await items.deleteOne({ _id: "slow" });
+  } finally {
+    fs.fdatasyncSync = fdatasyncSync;
+  }
+}
+
 const numbered = (count: number, fields: (index: number) => Document = () => ({})): Item[] =>
   Array.from({ length: count }, (_, index) => ({ _id: index, ...fields(index) }));
 
@@ -68,6 +83,7 @@ describe("durability", () => {
     await items.insertOne({ _id: 0 });
     const { fdatasync } = fs;
     const flushes: (() => void)[] = [];
+    await slowDisk(items);
     fs.fdatasync = ((log: number, done: (error: Error | null) => void) => {
       flushes.push(() => fdatasync(log, done));
     }) as typeof fdatasync;
@@ -90,17 +106,17 @@ describe("durability", () => {
 
   test("refuses everything once a flush has failed: nobody knows what is on the disk then", async () => {
     const items = await opened();
-    const { fdatasync } = fs;
-    fs.fdatasync = ((_log: number, done: (error: Error | null) => void) => {
-      setImmediate(done, new Error("EIO: i/o error, fdatasync"));
-    }) as typeof fdatasync;
+    const { fdatasyncSync } = fs;
+    fs.fdatasyncSync = () => {
+      throw new Error("EIO: i/o error, fdatasync");
+    };
     try {
       await expect(items.insertOne({ _id: 1 })).rejects.toMatchObject({
         type: "UNAVAILABLE",
         message: expect.stringMatching(/DATA_DIR: .*EIO/),
       });
     } finally {
-      fs.fdatasync = fdatasync;
+      fs.fdatasyncSync = fdatasyncSync;
     }
     await expect(items.insertOne({ _id: 2 })).rejects.toMatchObject({ type: "UNAVAILABLE" });
     await expect(store?.ping()).rejects.toMatchObject({ type: "UNAVAILABLE" });
