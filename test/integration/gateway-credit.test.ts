@@ -55,7 +55,11 @@ const post = {
           answer: (items) => resolve({ items }),
           aborted: false,
         };
-        signalOf(ctx).addEventListener("abort", () => (call.aborted = true));
+        signalOf(ctx).addEventListener("abort", () => {
+          call.aborted = true;
+          // A node waits for its calls when it stops.
+          call.answer([]);
+        });
         calls.push(call);
       });
     },
