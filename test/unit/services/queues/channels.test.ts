@@ -205,7 +205,8 @@ function onStore(open: () => Promise<Datastore>): void {
     const asked = () => Promise.reject(new Error("asked"));
     expect(await node.channels.limited(channel, 5, asked, takeAll)).toBeNull();
     await node.available(channel._id);
-    expect(performance.now() - started).toBeLessThan(1_100);
+    // A second, and what a busy machine adds.
+    expect(performance.now() - started).toBeLessThan(5_000);
     expect(await node.channels.limited(channel, 1, nothingRuns, takeAll)).toBe(1);
   });
 
