@@ -29,10 +29,22 @@ function content(): string {
   return linesOf(items);
 }
 
+/** As clients do: until a node that was killed is missed by the others, a call may still be sent to it. */
+function answered<T>(call: () => Promise<T>): Promise<NonNullable<T>> {
+  return waitFor(
+    () =>
+      call().catch((error: Error) => {
+        if (!/^50[34] /.test(error.message)) throw error;
+        return undefined;
+      }),
+    60_000,
+  ) as Promise<NonNullable<T>>;
+}
+
 async function readSample(client: SaasClient): Promise<number[][]> {
   const found = [];
   for (let from = 0; from < SAMPLE; from += 100) {
-    found.push(...(await client.read("1", sample.slice(from, from + 100).map(userOf))));
+    found.push(...(await answered(() => client.read("1", sample.slice(from, from + 100).map(userOf)))));
   }
   return found.map(({ bytes }) => [bytes[0]!, bytes[1]!]);
 }
@@ -86,10 +98,8 @@ describeWith(["mongodb", "nats"], "a bulk load whose node is killed", () => {
           expect(linesBefore).toBeLessThan(2 * USERS);
           const before = await readSample(client);
           const write_bytes = { bytes: Buffer.from([WRITTEN, WRITTEN]), index_1: 3 };
-          await client.write(
-            "1",
-            sample.map((index) => ({ userid: userOf(index), write_bytes })),
-          );
+          const items = sample.map((index) => ({ userid: userOf(index), write_bytes }));
+          await answered(() => client.write("1", items));
           expect(await kept()).toBe(linesBefore);
           await channel("resume");
           const done = await ended(client, task_sha256, 60_000);
