@@ -1,7 +1,7 @@
 /**
  * The embedded store: SQLite on the event loop, for short requests cost less than handing them to a thread would. Requests
- * that come in together are one transaction, which Node's thread pool flushes to the disk; only then they are answered. What
- * would hold the loop up goes to a background thread.
+ * that come in together are one transaction, and are answered when that is on the disk. What would hold the loop up goes to a
+ * background thread.
  */
 import type { IndexDescription } from "mongodb";
 import { atEndOfTurn } from "../end-of-turn.ts";
