@@ -10,6 +10,8 @@ import { createTasks, InstantWorker, tasksOf, WorkerProcess, withQueueProcesses 
 const HELD = 1_000;
 const GOOD = 200;
 const MAX_LOST = 5;
+/** An innocent task fails if it is there each time, which is the less likely the more often: a busy machine starts workers slowly. */
+const MANY_LOST = 7;
 const WAITING = amount(30_000, 100_000);
 const MAX_GROWTH_KIB = 50 * 1024;
 
@@ -76,7 +78,7 @@ test(
 test.each([1, 2])(
   "of what %i workers with many tasks in hand lose, only the one that kills them fails",
   (workers) =>
-    withQueueProcesses([{ MAX_LOST: String(MAX_LOST) }], async ([one]) => {
+    withQueueProcesses([{ MAX_LOST: String(MANY_LOST) }], async ([one]) => {
       const { node, client } = one!;
       const good = Array<object>(2 * GOOD).fill({ Channel: "many", Owner: 3, Input: "x" });
       const poison = { Channel: "many", Owner: 3, Input: "poison" };
@@ -90,7 +92,7 @@ test.each([1, 2])(
       } finally {
         await Promise.all(crews.map((crew) => crew.stop()));
       }
-      expect(crews.reduce((sum, { deaths }) => sum + deaths, 0)).toBe(MAX_LOST);
+      expect(crews.reduce((sum, { deaths }) => sum + deaths, 0)).toBe(MANY_LOST);
       const tasks = await tasksOf(client, 3);
       expect(tasks).toHaveLength(2 * GOOD + 1);
       const failed = tasks.filter(({ State }) => State !== "SUCCESS");
