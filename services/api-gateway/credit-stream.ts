@@ -55,10 +55,11 @@ export function creditStream(method: ServedMethod, scope: GatewayScope): Handler
       line.waiting = true;
       calls++;
       try {
-        while (!ending && !blocked && line.credits > 0) {
+        for (;;) {
           // All credits that came in this turn are one call.
           await endOfTurn("gather");
-          if (!ending && !blocked) await take(line);
+          if (ending || blocked || line.credits <= 0) break;
+          await take(line);
         }
       } catch (error) {
         if (!ending) fail(error);

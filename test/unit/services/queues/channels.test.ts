@@ -1,3 +1,4 @@
+import { setTimeout as delay } from "node:timers/promises";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -201,12 +202,12 @@ function onStore(open: () => Promise<Datastore>): void {
     await node.channels.refresh(channel._id);
     expect(await node.channels.limited(channel, 5, nothingRuns, takeAll)).toBe(2);
     expect(await node.channels.limited(channel, 5, nothingRuns, takeAll)).toBeNull();
-    const started = performance.now();
+    // As late as the machine is busy, as the one of the node is.
+    const second = delay(1_000).then(() => performance.now());
     const asked = () => Promise.reject(new Error("asked"));
     expect(await node.channels.limited(channel, 5, asked, takeAll)).toBeNull();
     await node.available(channel._id);
-    // A second, and what a busy machine adds.
-    expect(performance.now() - started).toBeLessThan(5_000);
+    expect(performance.now() - (await second)).toBeLessThan(100);
     expect(await node.channels.limited(channel, 1, nothingRuns, takeAll)).toBe(1);
   });
 
