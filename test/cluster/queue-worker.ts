@@ -13,12 +13,14 @@ export interface WorkerSettings {
   holds: boolean;
   /** How long it works on a task. */
   workMs?: number;
+  /** Asks for nothing until a line comes in: what has to be quick is not how a process starts. */
+  waits?: boolean;
 }
 
 const SUCCESS = 1;
 
 const settings = JSON.parse(process.argv[2] ?? "") as WorkerSettings;
-const { address, name, channel, credits, leaseSeconds, holds, workMs = 0 } = settings;
+const { address, name, channel, credits, leaseSeconds, holds, workMs = 0, waits = false } = settings;
 const client = new QueuesClient(address);
 const metadata = { "x-worker-id": name };
 const receive = client.receive(metadata);
@@ -29,6 +31,10 @@ const credit = { Channel: channel, LeaseSeconds: leaseSeconds };
 
 function report(ID: string): void {
   reports.write({ ID, State: SUCCESS, Output: name });
+}
+
+function ask(): void {
+  for (let left = credits; left > 0; left -= 1) receive.write(credit);
 }
 
 receive.on("error", () => undefined);
@@ -44,5 +50,5 @@ reports.on("data", ({ State }: Answer<string>) => {
   if (!holds) receive.write(credit);
   else if (states.length === held.length) console.log(JSON.stringify(states));
 });
-createInterface({ input: process.stdin }).once("line", () => held.forEach(report));
-for (let left = credits; left > 0; left -= 1) receive.write(credit);
+createInterface({ input: process.stdin }).once("line", () => (waits ? ask() : held.forEach(report)));
+if (!waits) ask();
