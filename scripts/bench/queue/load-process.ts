@@ -42,34 +42,40 @@ async function produce(channel: string, first: number, count: number): Promise<P
   const began = now();
   const flight = async () => {
     while (next < end) {
-      const size = Math.min(load.perCall, end - next);
       const from = next;
-      next += size;
-      await load.create(
-        channel,
-        Array.from({ length: size }, (_, index) => writeInput(from + index)),
-      );
+      next = Math.min(end, from + load.perCall);
+      await load.create(channel, inputsOf(from, next));
     }
   };
   await Promise.all(Array.from({ length: load.inFlight }, flight));
   return { began, ended: now() };
 }
 
-/** `rate` a second, whether those before are answered or not. */
+/** `rate` a second, whether those before are answered or not; of a peer that takes many a call, those that are due are one. */
 async function produceEvenly(channel: string, count: number, rate: number): Promise<Produced> {
   const began = now();
   const calls: Promise<void>[] = [];
+  let next = 0;
   await new Promise<void>((resolve) => {
     const tick = () => {
       const due = Math.min(count, Math.floor(((now() - began) * rate) / 1_000) + 1);
-      while (calls.length < due) calls.push(load.create(channel, [writeInput(calls.length)]));
-      if (calls.length === count) resolve();
-      else setTimeout(tick, Math.max(0, (calls.length * 1_000) / rate - (now() - began)));
+      while (next < due) {
+        const from = next;
+        next = Math.min(due, from + load.perCall);
+        calls.push(load.create(channel, inputsOf(from, next)));
+      }
+      if (next === count) resolve();
+      else setTimeout(tick, Math.max(0, (next * 1_000) / rate - (now() - began)));
     };
     tick();
   });
   await Promise.all(calls);
   return { began, ended: now() };
+}
+
+/** Of tasks number `from` to before `end`. */
+function inputsOf(from: number, end: number): string[] {
+  return Array.from({ length: end - from }, (_, index) => writeInput(from + index));
 }
 
 async function startWork(channel: string, tasks: number): Promise<undefined> {
