@@ -20,7 +20,7 @@ export const CSV: FileFormat = { extType: "CSV", title: "报表" };
 export const XLSX: FileFormat = { extType: "XLSX", title: "报表" };
 
 /** The statement timeout is longer than any test. */
-const LIMITS = { connectTimeoutMs: 5_000, statementTimeoutMs: 600_000, idleTimeoutMs: 30_000 };
+const LIMITS = { connectTimeoutMs: 20_000, statementTimeoutMs: 600_000, idleTimeoutMs: 30_000 };
 
 export function accessTo(dsn: string, more: Partial<DatabaseAccess> = {}): DatabaseAccess {
   return { dsn, sqliteExcept: [], outbound: OPTIONS.outbound, limits: LIMITS, ...more };

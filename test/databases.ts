@@ -87,7 +87,7 @@ export function mariadbArgs(dsn: string): string[] {
 }
 
 export const OPTIONS: Omit<DatabaseOptions, "signal"> = {
-  connectTimeoutMs: 5_000,
+  connectTimeoutMs: 20_000,
   statementTimeoutMs: 60_000,
   idleTimeoutMs: 30_000,
   outbound: { allowPrivate: true },

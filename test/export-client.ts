@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type { UnpackedFile } from "./table-files.ts";
 import { unpack } from "./table-files.ts";
 import { withTempDir } from "./temp-dir.ts";
-import { waitFor } from "./wait-for.ts";
+import { PATIENCE_MS, waitFor } from "./wait-for.ts";
 
 export interface Envelope<T> {
   errcode: number;
@@ -101,7 +101,7 @@ export class ExportClient {
   }
 
   /** The detail of an export that has ended, in whatever way; asks again where a node that just went was asked. */
-  async ended(key: string, timeout = 20_000): Promise<ExportDetail> {
+  async ended(key: string, timeout = PATIENCE_MS): Promise<ExportDetail> {
     return waitFor(async () => {
       const { body } = await this.call<ExportDetail>("GET", `/v1/export/detail?key=${key}`);
       if (body.errcode === 503 || body.errcode === 504) return undefined;

@@ -5,6 +5,7 @@ import { connect } from "node:net";
 import { headerBlock } from "../lib/http2/header-block.ts";
 import { HeaderDecoder } from "../lib/http2/header-decoder.ts";
 import { Flag, FrameType, PREFACE } from "../lib/http2/protocol.ts";
+import { PATIENCE_MS } from "./wait-for.ts";
 
 export interface Frame {
   type: number;
@@ -14,7 +15,6 @@ export interface Frame {
 }
 
 const HEADER_BYTES = 9;
-const PATIENCE_MS = 5_000;
 const EMPTY = Buffer.alloc(0);
 
 export function frame(type: number, flags: number, stream: number, payload: Buffer = EMPTY): Buffer {

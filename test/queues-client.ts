@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type { ClientDuplexStream, ServiceError } from "@grpc/grpc-js";
 import { credentials, loadPackageDefinition, Metadata } from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
-import { waitFor } from "./wait-for.ts";
+import { PATIENCE_MS, waitFor } from "./wait-for.ts";
 
 /** What the clocks of two nodes may differ by, as far as tests go. */
 const CLOCKS_MS = 20;
@@ -171,7 +171,7 @@ function toMetadata(entries: Record<string, string>): Metadata {
 
 /** The next message of a stream. */
 export async function next<T>(stream: NodeJS.EventEmitter): Promise<T> {
-  const [message] = (await once(stream, "data", { signal: AbortSignal.timeout(20_000) })) as [T];
+  const [message] = (await once(stream, "data", { signal: AbortSignal.timeout(PATIENCE_MS) })) as [T];
   return message;
 }
 

@@ -73,7 +73,7 @@ function request(url: string) {
   return { ext_type: "CSV", title: "rows", user_id: "1", conn: 2, source_http };
 }
 
-const inTheMiddle = ({ requests }: PagedSource) => waitFor(() => requests.some(({ page }) => page === MIDDLE), 20_000);
+const inTheMiddle = ({ requests }: PagedSource) => waitFor(() => requests.some(({ page }) => page === MIDDLE));
 
 /** Every row is there once, and the store holds the one file and nothing unfinished. */
 async function expectWhole(client: ExportClient, detail: ExportDetail, dataDir: string): Promise<void> {
@@ -117,7 +117,7 @@ test.concurrent("an export that is taken over asks its source again only for wha
       const [kept = ""] = await waitFor(async () => {
         const names = await readdir(pages).catch(() => []);
         return names.length > 0 ? names : undefined;
-      }, 20_000);
+      });
       await killed.stop("SIGKILL");
       const [, first, last] = /\.(\d+)-(\d+)$/.exec(kept)!.map(Number);
       expect(last! - first!).toBeGreaterThan(10);
@@ -191,7 +191,7 @@ describeWith(["mongodb", "nats"], "three nodes, of which two export", () => {
         start({ ...env, NODE_ID: "two", SERVICES: "export" }),
       ]);
       const client = new ExportClient(gateway.http);
-      await waitFor(async () => (await client.call("GET", "/v1/export/history?user_id=1")).status === 200, 10_000);
+      await waitFor(async () => (await client.call("GET", "/v1/export/history?user_id=1")).status === 200);
       await body({ client, workers, dataDir });
     });
   }
@@ -233,7 +233,7 @@ describeWith(["mongodb", "nats"], "three nodes, of which two export", () => {
           working.process.kill("SIGSTOP");
           const detail = await client.done(key, LEASE_MS + 10_000);
           working.process.kill("SIGCONT");
-          await waitFor(async () => (await readdir(join(dataDir, "objects", ".incoming"))).length === 0, 10_000);
+          await waitFor(async () => (await readdir(join(dataDir, "objects", ".incoming"))).length === 0);
           await expectWhole(client, detail, dataDir);
           expect(await client.detail(key)).toEqual({ ...detail, down_url: expect.any(String) });
         }),

@@ -12,7 +12,7 @@ import type { Answer, ReceivedMessage, TaskMessage } from "../queues-client.ts";
 import { QueuesClient } from "../queues-client.ts";
 import { serverUrl } from "../servers.ts";
 import { ownDatabase } from "../topologies.ts";
-import { waitFor } from "../wait-for.ts";
+import { PATIENCE_MS, waitFor } from "../wait-for.ts";
 import type { WorkerSettings } from "./queue-worker.ts";
 
 export interface QueueProcess {
@@ -70,7 +70,7 @@ async function knowsItsServices(client: QueuesClient): Promise<void> {
   await waitFor(async () => {
     const length = await client.call("QueryLengthByChannel", { Channel: "any" }).catch(() => undefined);
     return length?.State === "200";
-  }, 20_000);
+  });
 }
 
 /** Creates tasks, many a call; throws where one is refused. */
@@ -135,7 +135,7 @@ export class WorkerProcess {
   }
 
   /** The next line that it prints. */
-  async line(timeout = 20_000): Promise<string> {
+  async line(timeout = PATIENCE_MS): Promise<string> {
     await waitFor(() => this.#lines.length > 0, timeout);
     return this.#lines.shift() ?? "";
   }

@@ -30,7 +30,7 @@ test(
         stopped.process.kill("SIGSTOP");
         stopped.say("report");
         other = new InstantWorker(client, "other", "held", HELD);
-        await waitFor(() => other?.answers.length === HELD, 30_000);
+        await waitFor(() => other?.answers.length === HELD);
         stopped.process.kill("SIGCONT");
         const states = JSON.parse(await stopped.line()) as string[];
         expect(states).toEqual(Array(states.length).fill("400"));
@@ -59,7 +59,7 @@ test(
       for (let running = true; running;) {
         const process = worker(node.grpc, "good", 1, false);
         const died = process.ended().then(() => true);
-        running = await Promise.race([died, waitFor(async () => (await left()) === 0, 30_000).then(() => false)]);
+        running = await Promise.race([died, waitFor(async () => (await left()) === 0).then(() => false)]);
         if (running) deaths += 1;
         await process.kill();
       }
@@ -181,7 +181,7 @@ async function length(client: QueuesClient, Channel: string): Promise<number> {
 async function workOff(client: QueuesClient, channel: string): Promise<void> {
   const done = new InstantWorker(client, "worker", channel, 32);
   await createTasks(client, Array<object>(2_000).fill({ Channel: channel }));
-  await waitFor(() => done.answers.length === 2_000, 30_000);
+  await waitFor(() => done.answers.length === 2_000);
   done.stop();
 }
 

@@ -86,7 +86,7 @@ describeWith(["mongodb", "nats"], "the queue on three nodes under stress", () =>
       receive.on("error", () => undefined);
       receive.on("data", ({ Tasks }: ReceivedMessage) => received.push(Tasks.ID));
       for (let credit = 0; credit < TWICE; credit += 1) receive.write({ Channel: "twice" });
-      await waitFor(() => received.length === TWICE, 20_000);
+      await waitFor(() => received.length === TWICE);
 
       // Half of them end, half are to be tried again; none of them twice.
       const reports = received.map((ID, index): ReportMessage => {
@@ -133,6 +133,6 @@ async function reportAll({ client }: QueueProcess, reports: ReportMessage[]): Pr
   stream.on("data", (answer: Answer<string>) => answers.push(answer));
   for (const report of reports) stream.write(report);
   stream.end();
-  await waitFor(() => answers.length === reports.length, 20_000);
+  await waitFor(() => answers.length === reports.length);
   return answers;
 }

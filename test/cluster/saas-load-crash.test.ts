@@ -91,7 +91,7 @@ describeWith(["mongodb", "nats"], "a bulk load whose node is killed", () => {
             const { lines = 0 } = (await (await fetch(path)).json()) as { lines?: number };
             return lines;
           };
-          await waitFor(async () => (await kept()) > 0, 30_000);
+          await waitFor(async () => (await kept()) > 0);
           await first.stop("SIGKILL");
           const channel = async (verb: string) => {
             const path = `${gateway.http}/v1/queues/channels/saas.load:${verb}`;
@@ -99,7 +99,7 @@ describeWith(["mongodb", "nats"], "a bulk load whose node is killed", () => {
           };
           await channel("pause");
           await start("two", "saas");
-          await waitFor(answers, 30_000);
+          await waitFor(answers);
           const linesBefore = await kept();
           expect(linesBefore).toBeLessThan(2 * USERS);
           const before = await readSample(client);

@@ -243,7 +243,7 @@ onEveryTopology("the end of an export", (start) => {
         const { Data } = await queues.call<TaskMessage>("QueryTaskByHashCode", { HashCode: `${hash}.callback` });
         return ["SUCCESS", "FAILURE", "CANCEL"].includes(Data.State) ? Data : undefined;
       };
-      return waitFor(ended, 25_000);
+      return waitFor(ended);
     };
 
     function expectSigned({ headers, text }: SunkRequest): void {
@@ -363,7 +363,7 @@ describe("a callback that is never taken", () => {
           const { body } = await client.call("GET", `/v1/queues/tasks/by-hash/${key}.callback`);
           const { Data } = body as unknown as { Data: TaskMessage };
           return Data.State === "FAILURE" ? Data : undefined;
-        }, 25_000);
+        });
         expect(task).toMatchObject({ RetryCount: "4", Output: "the callback was answered with HTTP 500" });
         expect(sink.requests).toHaveLength(5);
         expect(sink.requests[0]!.headers).not.toHaveProperty("x-longshore-signature");

@@ -70,7 +70,7 @@ onEveryTopology("operations", (start) => {
     await waitFor(async () => {
       const { answer } = await client.rest("GetOperation", { name });
       return (answer as Operation).done;
-    }, 15_000);
+    });
     return client.get(name);
   }
 

@@ -152,7 +152,7 @@ describeWith(["postgres", "mariadb", "mongodb", "nats"], "data tasks over databa
     const workers = [await startNode({ services, config: shared }), await startNode({ services, config: shared })];
     try {
       const cluster = new ProgressClient(gateway.http);
-      await waitFor(async () => (await fetch(`${gateway.http}/v1/tasks`)).status === 200, 15_000);
+      await waitFor(async () => (await fetch(`${gateway.http}/v1/tasks`)).status === 200);
       const url = new URL(postgres.dsn);
       url.password = password;
       const { taskId } = await cluster.run(exportOf(url.href, "SELECT 1"), "PRE_CHECK_FAILED");

@@ -242,7 +242,7 @@ onEveryTopology("dead letters of longshore.v1.Queues", (start) => {
       stream.on("error", () => undefined);
       stream.on("data", ({ Tasks }: ReceivedMessage) => tasks.push(Tasks));
       for (let credit = 0; credit < credits; credit += 1) stream.write({ Channel });
-      await waitFor(() => tasks.length === credits, 15_000);
+      await waitFor(() => tasks.length === credits);
       stream.cancel();
       return tasks;
     }

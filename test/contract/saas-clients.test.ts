@@ -38,5 +38,5 @@ const run = promisify(execFile);
     } finally {
       await node.stop();
     }
-  }, 60_000);
+  });
 });

@@ -89,7 +89,7 @@ function channelOf(queues: QueuesClient, name: string) {
         const task = await this.task(ID);
         return ["SUCCESS", "FAILURE", "CANCEL"].includes(task.State) ? task : undefined;
       };
-      return waitFor(look, 15_000).then((task) => {
+      return waitFor(look).then((task) => {
         expect(task).toMatchObject({ State: state });
         return task;
       });
@@ -135,7 +135,7 @@ for (const [index, kit] of kits.entries()) {
       const tasks = await waitFor(async () => {
         const { Data } = await client.call<TaskMessage[]>("QueryTaskByOwner", { Owner, Limit: 1_000 });
         return Data.every(({ State }) => State === "SUCCESS") ? Data : undefined;
-      }, 15_000);
+      });
       expect(tasks.map(({ Output }) => Output).sort()).toEqual(texts.map((text) => text.toUpperCase()).sort());
       expect(ids.map((id) => worker.begun(id))).toEqual(ids.map(() => 1));
     });
@@ -180,7 +180,7 @@ for (const [index, kit] of kits.entries()) {
       const channel = channelOf(client, name);
       const worker = startWorker(node.grpc, name, { CREDITS: "1" });
       const id = await channel.create({ seconds: 60 });
-      await waitFor(() => worker.begun(id), 10_000);
+      await waitFor(() => worker.begun(id));
       await channel.cancel(id);
       await waitFor(() => worker.output().includes(`task ${id}: stopped: `), 1_000);
       await channel.ended(await channel.create({ text: "next" }), "SUCCESS");
@@ -195,7 +195,7 @@ for (const [index, kit] of kits.entries()) {
       const short = await channel.create({ seconds: 0.5, text: "short" });
       const long = await channel.create({ seconds: 60 });
       const waiting = await channel.create({ text: "never begun" });
-      await waitFor(() => worker.begun() === 2, 10_000);
+      await waitFor(() => worker.begun() === 2);
       expect(await worker.stop()).toBe(0);
       const tasks = await Promise.all([short, long, waiting].map(channel.task));
       expect(tasks.map(({ State }) => State)).toEqual(["SUCCESS", "WAITING", "WAITING"]);
@@ -218,7 +218,7 @@ for (const [index, kit] of kits.entries()) {
       const channel = channelOf(direct, "cut");
       const worker = startWorker(proxy.address, "cut");
       const id = await channel.create({ text: "again", seconds: 1 });
-      await waitFor(() => worker.begun(id), 10_000);
+      await waitFor(() => worker.begun(id));
       proxy.cut();
       await waitFor(() => worker.begun(id) === 2);
       await waitFor(() => worker.output().includes(`task ${id}: stopped: `));
@@ -243,7 +243,7 @@ for (const [index, kit] of kits.entries()) {
           const channel = channelOf(before, "work");
           // Some end while the node is away, some after it.
           const ids = await Promise.all([0.2, 0.2, 3, 3].map((seconds) => channel.create({ seconds, text: "done" })));
-          await waitFor(() => worker.begun() === 4, 10_000);
+          await waitFor(() => worker.begun() === 4);
           await killed.stop("SIGKILL");
           const after = new QueuesClient((await start()).grpc);
           ends.push(() => after.close());

@@ -134,7 +134,7 @@ describe.each(["mariadb", "postgres", "mongodb"] as const)("the end of a stateme
             let looks = 0;
             const look = async () => (looks = (await waitsForReader(server, scratch.name)) ? looks + 1 : 0) === 20;
             // Each look starts a client.
-            await waitFor(look, 20_000);
+            await waitFor(look);
             expect(process.memoryUsage().rss - held).toBeLessThan(100 * 1_048_576);
             break;
           }

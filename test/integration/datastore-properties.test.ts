@@ -62,7 +62,7 @@ describe("the embedded store", () => {
       }),
       { numRuns: 150 },
     );
-  }, 60_000);
+  });
 
   test("keeps its indexes true while documents change", async () => {
     const updates = fc.array(fc.tuple(arbitrary.filter, arbitrary.update), { minLength: 1, maxLength: 6 });
@@ -89,7 +89,7 @@ describe("the embedded store", () => {
       ),
       { numRuns: 100 },
     );
-  }, 60_000);
+  });
 
   test("changes documents by their IDs as it does those that it must look for", async () => {
     const bulks = fc.array(fc.array(arbitrary.keyed, { minLength: 1, maxLength: 6 }), { minLength: 1, maxLength: 4 });
@@ -128,7 +128,7 @@ describe("the embedded store", () => {
       ),
       { numRuns: 100 },
     );
-  }, 60_000);
+  });
 
   test("agrees with mingo where mingo agrees with MongoDB", async () => {
     const simple = fc.constantFrom(-1, 0, 1, 2.5, "a", "ab", "b", true, false);
@@ -151,7 +151,7 @@ describe("the embedded store", () => {
       }),
       { numRuns: 150 },
     );
-  }, 60_000);
+  });
 });
 
 describeWith("mongodb", "the embedded store beside MongoDB", () => {
@@ -188,7 +188,7 @@ describeWith("mongodb", "the embedded store beside MongoDB", () => {
       }),
       { numRuns: 40 },
     );
-  }, 60_000);
+  });
 
   test("changes the same, to the same", async () => {
     const updates = fc.array(fc.tuple(arbitrary.filter, arbitrary.update, fc.boolean()), {
@@ -216,5 +216,5 @@ describeWith("mongodb", "the embedded store beside MongoDB", () => {
       }),
       { numRuns: 60 },
     );
-  }, 60_000);
+  });
 });

@@ -102,7 +102,7 @@ describe("with its objects in S3", () => {
     const hang: PagedSourceOptions = { ...ROWS, intercept: ({ page }) => page === 28 };
     return withNode(hang, async ({ s3, source, client }) => {
       const key = await client.submit("http", pages(source));
-      await waitFor(async () => (await s3.uploads()).length === 1, 15_000);
+      await waitFor(async () => (await s3.uploads()).length === 1);
       await client.call("POST", "/v1/export/cancel", { key });
       await waitFor(async () => (await s3.uploads()).length === 0);
       await waitFor(async () => (await objectsIn(s3, ".incoming")).length === 0);

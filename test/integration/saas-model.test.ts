@@ -87,7 +87,7 @@ onEveryTopology("saas: records", (start) => {
       }
     };
     await fc.assert(fc.asyncProperty(fc.array(command, { minLength: 1, maxLength: 6 }), run), { numRuns: 25 });
-  }, 120_000);
+  });
 
   test("end as after some order of what was written at the same time", async () => {
     const rounds = fc.array(fc.record({ write: randomWrite, column: fc.boolean() }), { minLength: 2, maxLength: 5 });
@@ -110,7 +110,7 @@ onEveryTopology("saas: records", (start) => {
       }),
       { numRuns: 25 },
     );
-  }, 120_000);
+  });
 
   test("end as after some order of what was written and loaded at the same time", async () => {
     const writes = fc.array(fc.record({ write: randomWrite, column: fc.boolean() }), { minLength: 1, maxLength: 3 });
@@ -151,7 +151,7 @@ onEveryTopology("saas: records", (start) => {
       }),
       { numRuns: 6 },
     );
-  }, 120_000);
+  });
 
   test("lose no write of many to one user from several nodes", async () => {
     const space = await createSpace();
@@ -164,7 +164,7 @@ onEveryTopology("saas: records", (start) => {
     await Promise.all(columns.map(write));
     const [found] = await clients[0]!.read(space, ["one"]);
     expect([...found!.bytes]).toEqual(columns.map((column) => column + 1));
-  }, 60_000);
+  });
 });
 
 function taskOfWrites(space: string, writes: readonly RandomWrite[]) {

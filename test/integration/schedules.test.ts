@@ -73,7 +73,7 @@ function suite(mongodbUri: () => string | undefined): void {
     return found.map(({ _id }) => Number(_id.split(".").at(-1))).sort((left, right) => left - right);
   }
 
-  const madeAtLeast = (name: string, count: number) => waitFor(async () => (await made(name)).length >= count, 15_000);
+  const madeAtLeast = (name: string, count: number) => waitFor(async () => (await made(name)).length >= count);
 
   /** Every time from the first to the last was made, once. */
   function expectNoGap(times: number[]): void {
@@ -102,7 +102,7 @@ function suite(mongodbUri: () => string | undefined): void {
     });
     await dying.put(schedule("dying"));
     dying.start();
-    await waitFor(() => died, 5_000);
+    await waitFor(() => died);
     await dying.stop();
     const [first] = await made("dying");
 
@@ -152,7 +152,7 @@ function suite(mongodbUri: () => string | undefined): void {
       { $set: { nextAt: before(now, 30 * 24), since: before(now, 31 * 24) } },
     );
     schedules.start();
-    await waitFor(async () => (await schedules.get("missed")).nextAt > now, 15_000);
+    await waitFor(async () => (await schedules.get("missed")).nextAt > now);
     await schedules.stop();
     const times = await made("missed");
     expect(times).toHaveLength(count);

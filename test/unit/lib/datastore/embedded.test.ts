@@ -142,7 +142,7 @@ describe("durability", () => {
       await store?.close();
       store = undefined;
     }
-  }, 60_000);
+  });
 
   const whereMounting = canMount() || process.env.CI ? test : test.skip;
 
@@ -456,7 +456,7 @@ describe("indexes", () => {
     });
     const claimed = await items.find(filter, options).toArray();
     expect(claimed.map(({ _id }) => _id)).toEqual([7, 10_007, 20_007, 30_007, 40_007]);
-  }, 30_000);
+  });
 
   test("are not used for a path that has held an array, also after a new start", async () => {
     const items = await opened([{ name: "tag", key: { tag: 1 } }]);
@@ -523,5 +523,5 @@ describe("indexes", () => {
     await items.insertMany([{ _id: "young", at: ago(1) }, { _id: "number", at: 5 }, { _id: "none" }]);
     await until(async () => (await items.countDocuments({})) <= 3);
     expect((await items.find({}).toArray()).map(({ _id }) => _id).sort()).toEqual(["none", "number", "young"]);
-  }, 20_000);
+  });
 });

@@ -192,7 +192,7 @@ describe("statistics of channels in the embedded store", () => {
     const next = await ChannelStatistics.open(datastore);
     expect((await next.recent(`${prefix}-19999`)).lastMinute.created).toBe(1);
     await datastore.close();
-  }, 20_000);
+  });
 });
 
 describeWith("mongodb", "statistics of channels in MongoDB", () => {
