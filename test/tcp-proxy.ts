@@ -11,8 +11,12 @@ export interface TcpProxy {
   reset(): void;
 }
 
-/** Runs `body` with a proxy before a port of the loopback interface. */
-export async function withTcpProxy<T>(target: number, body: (proxy: TcpProxy) => Promise<T>): Promise<T> {
+/** Runs `body` with a proxy before a port of the loopback interface, at an address of it. */
+export async function withTcpProxy<T>(
+  target: number,
+  body: (proxy: TcpProxy) => Promise<T>,
+  address = "127.0.0.1",
+): Promise<T> {
   const sockets = new Set<Socket>();
   let hung = false;
   const server = createServer((inward) => {
@@ -30,7 +34,7 @@ export async function withTcpProxy<T>(target: number, body: (proxy: TcpProxy) =>
       socket.on("close", () => hung || other.destroy());
     }
   });
-  server.listen(0, "127.0.0.1");
+  server.listen(0, address);
   await once(server, "listening");
   try {
     return await body({

@@ -96,6 +96,8 @@ export class OutboundSocket extends Socket {
     const [port, host] = args as [number, string];
     const refusal = isIP(host) ? this.#guard.refusal(host, host) : undefined;
     if (refusal) return this.destroy(refusal);
+    // Whom a certificate must be for, where a driver tells TLS the socket alone; Node sets it for names, and has `localhost` else.
+    (this as { _host?: string })._host = host;
     return super.connect({
       port,
       host,

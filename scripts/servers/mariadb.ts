@@ -36,8 +36,11 @@ export async function startMariadb(run: Run): Promise<string | undefined> {
   });
 
   const port = await freePort();
+  const { certificate, key } = run.makeTlsFiles(directory, user);
   const args = [
     ...common,
+    `--ssl-cert=${certificate}`,
+    `--ssl-key=${key}`,
     "--bind-address=127.0.0.1",
     `--port=${port}`,
     `--socket=${path.join(directory, "socket")}`,

@@ -28,7 +28,11 @@ export async function startPostgres(run: Run): Promise<string | undefined> {
   );
 
   const port = await freePort();
+  const { certificate, key } = run.makeTlsFiles(directory, user);
   const settings = {
+    ssl: "on",
+    ssl_cert_file: certificate,
+    ssl_key_file: key,
     listen_addresses: "127.0.0.1",
     port,
     unix_socket_directories: "",

@@ -1,10 +1,11 @@
 import { execFileSync, spawn, type ChildProcess } from "node:child_process";
-import { chmodSync, chownSync, mkdirSync, mkdtempSync } from "node:fs";
+import { chmodSync, chownSync, copyFileSync, mkdirSync, mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { once } from "node:events";
 import { setTimeout as delay } from "node:timers/promises";
 
+const tlsFixtures = path.join(import.meta.dirname, "../../test/fixtures/tls");
 const startLimitMs = 60_000;
 const stopLimitMs = 5_000;
 const outputLimit = 8_192;
@@ -69,6 +70,18 @@ export class Run {
     mkdirSync(directory);
     if (user) chownSync(directory, user.uid, user.gid);
     return directory;
+  }
+
+  /** Copies the tests' certificate and its key to where a server may read them; no others than its user may. */
+  makeTlsFiles(directory: string, user?: UnixUser): { certificate: string; key: string } {
+    const [certificate, key] = ["server.crt", "server.key"].map((name) => {
+      const file = path.join(directory, name);
+      copyFileSync(path.join(tlsFixtures, name), file);
+      chmodSync(file, 0o600);
+      if (user) chownSync(file, user.uid, user.gid);
+      return file;
+    });
+    return { certificate: certificate!, key: key! };
   }
 
   /** Makes a detached child part of the run, which ends it and all of its process group. */

@@ -45,12 +45,12 @@ export async function connect(source: MongoSource, options: DatabaseOptions): Pr
     const host = address.replace(/:\d+$/, "").replace(/^\[|\]$/g, "");
     if (isIP(host) && refuse(host, host)) link.cut(refusal);
   });
+  // The driver tries again whatever it was, also a certificate that is not trusted.
+  let failure = "";
+  client.on("serverHeartbeatFailed", (event) => (failure = `: ${event.failure.message}`));
   const timer = setTimeout(() => {
-    link.cut(
-      unavailable(
-        `${hostText(source.hosts[0]!)} could not be connected to within ${options.connectTimeoutMs / 1_000} s`,
-      ),
-    );
+    const name = hostText(source.hosts[0]!);
+    link.cut(unavailable(`${name} could not be connected to within ${options.connectTimeoutMs / 1_000} s${failure}`));
   }, options.connectTimeoutMs);
   try {
     await link.wait(() => client.connect());
