@@ -1,5 +1,5 @@
 /** The broker: how nodes find, call and protect each other. The reasons are in docs/decisions/broker.md. */
-import { Middlewares, ServiceBroker, Validators, type BrokerOptions, type Middleware } from "moleculer";
+import { ServiceBroker, Validators, type BrokerOptions, type Middleware } from "moleculer";
 import { loadConfig, type Config } from "./lib/config.ts";
 import { ErrorRegenerator } from "./lib/error-regenerator.ts";
 import { viewError } from "./lib/errors.ts";
@@ -8,14 +8,8 @@ import { cancellation, skipCancelled } from "./middlewares/cancellation.ts";
 import { draining } from "./middlewares/draining.ts";
 import { errors } from "./middlewares/errors.ts";
 import { idempotent } from "./middlewares/idempotent.ts";
+import { packetParts } from "./middlewares/packet-parts.ts";
 import { requestContext } from "./middlewares/request-context.ts";
-
-declare module "moleculer" {
-  /** Moleculer exports it, and its types do not know. */
-  const Middlewares: {
-    Transmit: { Compression(options: { method: "deflate"; threshold: string }): Middleware };
-  };
-}
 
 /** What a broker of ours is made with. */
 export function brokerOptions(config: Config): BrokerOptions {
@@ -66,9 +60,8 @@ export function brokerOptions(config: Config): BrokerOptions {
 function middlewares(clustered: boolean): (string | Middleware | ((broker: ServiceBroker) => Middleware))[] {
   const own = ServiceBroker.INTERNAL_MIDDLEWARES.map((name) => (name === "Timeout" ? cancellation : name));
   const [actionHook = "ActionHook", ...others] = own;
-  // A task with its input and its output, 512 KiB each, is more than the megabyte that NATS takes; as text it packs to less.
-  const packing = clustered ? [Middlewares.Transmit.Compression({ method: "deflate", threshold: "512kb" })] : [];
-  return [actionHook, errors, skipCancelled, ...others, requestContext, idempotent, draining, ...packing];
+  const between = clustered ? [packetParts] : [];
+  return [actionHook, errors, skipCancelled, ...others, requestContext, idempotent, draining, ...between];
 }
 
 /** Moleculer's own reading of a URL keeps a password percent-encoded and knows neither tokens nor TLS. */

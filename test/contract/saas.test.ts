@@ -1,5 +1,5 @@
 /** The protocol of the user-data space: commands, codes and signatures, over HTTP and gRPC. */
-import { createHmac } from "node:crypto";
+import { createHmac, randomBytes } from "node:crypto";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import { TestClient } from "../grpc-client.ts";
 import { DEMO, SAAS_PROTO, SaasClient, bitmap, encode, signed } from "../saas-client.ts";
@@ -218,6 +218,18 @@ onSmallestAndLargest("saas: the protocol", (start) => {
 
   test("takes a time of 29 minutes ago", async () => {
     expect(await client.post("/saas/read", COMMAND, signed(DEMO, now() - 1_740))).toMatchObject({ code: "SUCC" });
+  });
+
+  test("takes as many records as there may be, of megabytes that nothing makes smaller", async () => {
+    const all = bitmap(Array.from({ length: 64 }, (_, column) => column));
+    const records = Array.from({ length: 10_000 }, (_, index) => ({
+      userid: `m${index}`,
+      write_bytes: { bytes: randomBytes(128), index_1: all, index_2: all },
+    }));
+    expect(encode({ write: { dataspace_id: "1", write_items: records } }).length).toBeGreaterThan(1_048_576);
+    await client.write("1", records);
+    const [read] = await client.read("1", ["m9999"]);
+    expect(read).toMatchObject({ bytes: records[9_999]!.write_bytes.bytes });
   });
 
   test("refuses bodies that hold no request, too many commands, none, or a space of nobody", async () => {
