@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type { UnpackedFile } from "./table-files.ts";
 import { unpack } from "./table-files.ts";
 import { withTempDir } from "./temp-dir.ts";
-import { PATIENCE_MS, waitFor } from "./wait-for.ts";
+import { waitFor } from "./wait-for.ts";
 
 export interface Envelope<T> {
   errcode: number;
@@ -101,18 +101,18 @@ export class ExportClient {
   }
 
   /** The detail of an export that has ended, in whatever way; asks again where a node that just went was asked. */
-  async ended(key: string, timeout = PATIENCE_MS): Promise<ExportDetail> {
+  async ended(key: string): Promise<ExportDetail> {
     return waitFor(async () => {
       const { body } = await this.call<ExportDetail>("GET", `/v1/export/detail?key=${key}`);
       if (body.errcode === 503 || body.errcode === 504) return undefined;
       if (body.errcode !== 0) throw new Error(`${body.errcode} ${body.msg}`);
       return body.data.status === 1 ? undefined : body.data;
-    }, timeout);
+    });
   }
 
   /** The same of one that must succeed. */
-  async done(key: string, timeout?: number): Promise<ExportDetail> {
-    const detail = await this.ended(key, timeout);
+  async done(key: string): Promise<ExportDetail> {
+    const detail = await this.ended(key);
     if (detail.status !== 2) throw new Error(`status ${detail.status}: ${detail.fail_reason}`);
     return detail;
   }

@@ -75,6 +75,12 @@ function request(url: string) {
 
 const inTheMiddle = ({ requests }: PagedSource) => waitFor(() => requests.some(({ page }) => page === MIDDLE));
 
+/** The source is asked again before the lease of the node that asked it has ended: whoever goes on did not wait for that. */
+function goesOnAtOnce({ requests }: PagedSource): Promise<unknown> {
+  const before = requests.length;
+  return waitFor(() => requests.length > before, LEASE_MS - 2_000);
+}
+
 /** Every row is there once, and the store holds the one file and nothing unfinished. */
 async function expectWhole(client: ExportClient, detail: ExportDetail, dataDir: string): Promise<void> {
   const [file] = await client.unzip(detail.down_url);
@@ -100,8 +106,8 @@ test.concurrent("a node that is killed in the middle of an export completes it w
       await start(env);
       expect((await client.detail(key)).status).toBe(1);
       // Alone with its store, it knows at once that nobody has the export.
-      const detail = await client.done(key, LEASE_MS - 5_000);
-      await expectWhole(client, detail, dataDir);
+      await goesOnAtOnce(source);
+      await expectWhole(client, await client.done(key), dataDir);
     }),
   ),
 );
@@ -140,11 +146,12 @@ test("a node that is told to stop gives an export back without a loss, and compl
       await inTheMiddle(source);
       const before = performance.now();
       expect(await stopped.stop()).toBe(0);
-      expect(performance.now() - before).toBeLessThan(2_000);
+      expect(performance.now() - before).toBeLessThan(10_000);
       expect(source.requests.length).toBeLessThan(200);
       await start(env);
       // Given back, it waits for no lease.
-      await expectWhole(client, await client.done(key, LEASE_MS - 5_000), dataDir);
+      await goesOnAtOnce(source);
+      await expectWhole(client, await client.done(key), dataDir);
     }),
   ));
 
@@ -205,55 +212,46 @@ describeWith(["mongodb", "nats"], "three nodes, of which two export", () => {
     return isTwo ? [two, one] : [one, two];
   }
 
-  test.concurrent(
-    "the other takes over from one that is killed",
-    () =>
-      withCluster({}, (cluster) =>
-        withSlowSource(async (source) => {
-          const { client, dataDir } = cluster;
-          const key = await client.submit("http", request(source.url));
-          await inTheMiddle(source);
-          const [working] = await byWork(cluster);
-          await working.stop("SIGKILL");
-          await expectWhole(client, await client.done(key, LEASE_MS + 10_000), dataDir);
-        }),
-      ),
-    60_000,
+  test.concurrent("the other takes over from one that is killed", () =>
+    withCluster({}, (cluster) =>
+      withSlowSource(async (source) => {
+        const { client, dataDir } = cluster;
+        const key = await client.submit("http", request(source.url));
+        await inTheMiddle(source);
+        const [working] = await byWork(cluster);
+        await working.stop("SIGKILL");
+        await expectWhole(client, await client.done(key), dataDir);
+      }),
+    ),
   );
 
-  test.concurrent(
-    "the other takes over from one that freezes, which does no harm when it goes on",
-    () =>
-      withCluster({}, (cluster) =>
-        withSlowSource(async (source) => {
-          const { client, dataDir } = cluster;
-          const key = await client.submit("http", request(source.url));
-          await inTheMiddle(source);
-          const [working] = await byWork(cluster);
-          working.process.kill("SIGSTOP");
-          const detail = await client.done(key, LEASE_MS + 10_000);
-          working.process.kill("SIGCONT");
-          await waitFor(async () => (await readdir(join(dataDir, "objects", ".incoming"))).length === 0);
-          await expectWhole(client, detail, dataDir);
-          expect(await client.detail(key)).toEqual({ ...detail, down_url: expect.any(String) });
-        }),
-      ),
-    60_000,
+  test.concurrent("the other takes over from one that freezes, which does no harm when it goes on", () =>
+    withCluster({}, (cluster) =>
+      withSlowSource(async (source) => {
+        const { client, dataDir } = cluster;
+        const key = await client.submit("http", request(source.url));
+        await inTheMiddle(source);
+        const [working] = await byWork(cluster);
+        working.process.kill("SIGSTOP");
+        const detail = await client.done(key);
+        working.process.kill("SIGCONT");
+        await waitFor(async () => (await readdir(join(dataDir, "objects", ".incoming"))).length === 0);
+        await expectWhole(client, detail, dataDir);
+        expect(await client.detail(key)).toEqual({ ...detail, down_url: expect.any(String) });
+      }),
+    ),
   );
 
-  test(
-    "the other takes over at once from one that is told to stop, without a loss",
-    () =>
-      withCluster({ STOP_TIMEOUT: "1", MAX_LOST: "1" }, (cluster) =>
-        withSlowSource(async (source) => {
-          const { client, dataDir } = cluster;
-          const key = await client.submit("http", request(source.url));
-          await inTheMiddle(source);
-          const [working] = await byWork(cluster);
-          await working.stop();
-          await expectWhole(client, await client.done(key, LEASE_MS - 5_000), dataDir);
-        }),
-      ),
-    60_000,
-  );
+  test("the other takes over at once from one that is told to stop, without a loss", () =>
+    withCluster({ STOP_TIMEOUT: "1", MAX_LOST: "1" }, (cluster) =>
+      withSlowSource(async (source) => {
+        const { client, dataDir } = cluster;
+        const key = await client.submit("http", request(source.url));
+        await inTheMiddle(source);
+        const [working] = await byWork(cluster);
+        await working.stop();
+        await goesOnAtOnce(source);
+        await expectWhole(client, await client.done(key), dataDir);
+      }),
+    ));
 });
