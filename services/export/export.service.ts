@@ -145,7 +145,7 @@ const exportService: ServiceSchema<object, object, object, This> = {
         try {
           const objects = objectsPlace(configOf(this.broker));
           const { limits, signingKey: secret } = this;
-          const raw = await readRawBody({ objects, body, limits, secret }, signalOf(ctx));
+          const raw = await readRawBody(this.objects, { objects, body, limits, secret }, signalOf(ctx));
           const source = { kind: "rows" as const, object: raw.rows };
           await this.submit(ctx, "export.raw", { ...raw.request, hashKey: raw.hashKey, source });
           return answer(ctx, { hash_key: raw.hashKey });

@@ -1,11 +1,18 @@
-/** Rows that came in the request: read in a thread, for a body of 64 MB would hold up the node for a second. */
+/** Rows that came in the request. */
+import { buffer } from "node:stream/consumers";
 import { Worker } from "node:worker_threads";
+import { invalidArgument } from "../../lib/errors.ts";
 import type { SentError } from "../../lib/job-thread/sent-error.ts";
 import { receiveError } from "../../lib/job-thread/sent-error.ts";
+import type { ObjectStore } from "../../lib/objects/object-store.ts";
 import type { ObjectsPlace } from "../../lib/objects/open.ts";
 import type { ExportRequest, RequestLimits } from "./request.ts";
+import { hashKey, parseRawExport } from "./request.ts";
 
-/** What the thread is started with. */
+/** A body of 64 MB would hold up the node for a second, so it is read in a thread, which takes 100 ms to begin; one of this size takes 2. */
+const SMALL_BYTES = 64 * 1024;
+
+/** What is read, and how. */
 export interface RawBodyStart {
   objects: ObjectsPlace;
   /** The key of the object that holds the request's body. */
@@ -24,8 +31,41 @@ export interface RawBody {
 
 export type FromRawBodyThread = { kind: "done"; result: RawBody } | { kind: "failed"; error: SentError };
 
-/** Checks the body, stores its rows as an object of their own and answers the rest of it. */
-export function readRawBody(start: RawBodyStart, signal: AbortSignal): Promise<RawBody> {
+/** Checks the body, which `store` holds, stores its rows as an object of their own and answers the rest of it. */
+export async function readRawBody(store: ObjectStore, start: RawBodyStart, signal: AbortSignal): Promise<RawBody> {
+  const { stream, info } = await store.get(start.body);
+  if (info.size <= SMALL_BYTES) return takeRawBody(store, await buffer(stream), start);
+  stream.destroy();
+  return readInThread(start, signal);
+}
+
+/** The same of a body that is here. */
+export async function takeRawBody(
+  store: ObjectStore,
+  body: Buffer,
+  { limits, secret }: Pick<RawBodyStart, "limits" | "secret">,
+): Promise<RawBody> {
+  const parsed = parseBody(body);
+  const { rows: text, ...request } = parseRawExport(parsed, limits);
+  const key = hashKey(parsed as Record<string, unknown>, secret);
+  const rows = `sources/${key}.json`;
+  await store.put(rows, inChunks(Buffer.from(text)));
+  return { hashKey: key, request, rows };
+}
+
+function parseBody(body: Buffer): unknown {
+  try {
+    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(body));
+  } catch (error) {
+    throw invalidArgument("body", `is not JSON (${(error as Error).message.slice(0, 200)})`);
+  }
+}
+
+async function* inChunks(bytes: Buffer): AsyncGenerator<Buffer> {
+  for (let from = 0; from < bytes.length; from += 256 * 1024) yield bytes.subarray(from, from + 256 * 1024);
+}
+
+function readInThread(start: RawBodyStart, signal: AbortSignal): Promise<RawBody> {
   return new Promise((resolve, reject) => {
     const thread = new Worker(new URL("./raw-body-thread.ts", import.meta.url), {
       name: "export-raw-body",

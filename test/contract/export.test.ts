@@ -13,7 +13,7 @@ import { withPagedSource } from "../paged-source.ts";
 import { firstDifference, hasOpenpyxl, readWorkbook, sevenZip } from "../table-files.ts";
 import { withTempDir } from "../temp-dir.ts";
 import type { Cluster } from "../topologies.ts";
-import { onEveryTopology } from "../topologies.ts";
+import { onSmallestAndLargest } from "../topologies.ts";
 
 const SUMMARY_KEYS = ["created_at", "ext_type", "fail_reason", "hash_key", "id", "source_type", "status", "title"];
 const RFC_3339 = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/;
@@ -58,7 +58,7 @@ function readSheet(content: Buffer): Promise<unknown[][]> {
 
 const testWithOpenpyxl = hasOpenpyxl ? test : test.skip;
 
-onEveryTopology("export", (start) => {
+onSmallestAndLargest("export", (start) => {
   let cluster: Cluster;
   let client: ExportClient;
   /** Through another gateway, where there is one. */
@@ -437,6 +437,12 @@ onEveryTopology("export", (start) => {
       ["ext_type", "http", () => ({ ...http(), ext_type: "PDF" }), /^ext_type: must be one of XLSX, CSV,/],
       ["title", "http", () => ({ ...http(), title: 5 }), "title: must be a string"],
       ["an empty title", "raw", () => raw({ title: "" }), "title: must not be empty"],
+      [
+        "an empty title of much",
+        "raw",
+        () => raw({ title: "", user_id: "x".repeat(100_000) }),
+        "title: must not be empty",
+      ],
       ["no user_id", "http", () => ({ ...http(), user_id: undefined }), "user_id: must be given"],
       ["timestamp", "raw", () => raw({ timestamp: "soon" }), "timestamp: must be Unix seconds"],
       ["callback", "raw", () => raw({ callback: "ftp://a" }), "callback: must begin with http:// or https://"],
