@@ -6,7 +6,7 @@ export default {
   testEnvironment: "node",
   reporters: ["default", "<rootDir>/scripts/test-reporter.ts"],
   testTimeout: 120_000,
-  maxWorkers: 3,
+  maxWorkers: 2,
   // Modules that Node has loaded for a file stay in the worker's heap: with those of 60 files a test took ten times as long.
   workerIdleMemoryLimit: "300MB",
 };

@@ -125,6 +125,7 @@ const FOREIGN_MESSAGES: Record<string, string> = {
   SERVICE_NOT_FOUND: "no node offers this right now",
   SERVICE_NOT_AVAILABLE: "no node offers this right now",
   NODE_DISCONNECTED: "the node that served the call went away",
+  REQUEST_REJECTED: "the node that served the call went away",
   REQUEST_TIMEOUT: "the call took longer than its deadline",
   REQUEST_SKIPPED: "the call's deadline passed before it started",
   MAX_PAYLOAD_EXCEEDED: "the message is larger than what goes between nodes",

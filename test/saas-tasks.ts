@@ -76,12 +76,12 @@ export async function statusOf(client: SaasClient, task_sha256: string): Promise
 }
 
 /** The task once it has ended, with what is told of its end. */
-export function ended(client: SaasClient, sha256: string, ms = 30_000): Promise<TaskMessage & { reason: string }> {
+export function ended(client: SaasClient, sha256: string): Promise<TaskMessage & { reason: string }> {
   return waitFor(async () => {
     const answer = demandDone(await info(client, sha256));
     const task = answer.task_info_res!;
     return ["SUCCESS", "FAIL"].includes(task.status) ? { ...task, reason: answer.status } : undefined;
-  }, ms);
+  });
 }
 
 /** From its creation to its end. */

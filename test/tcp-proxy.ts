@@ -5,10 +5,16 @@ import { connect, createServer } from "node:net";
 /** A way to a server that can be cut, with and without a word. */
 export interface TcpProxy {
   port: number;
-  /** Forwards nothing any more, and says so to nobody. */
+  /** Forwards nothing any more, also of new connections, and says so to nobody. */
   hang(): void;
+  /** The same of the connections that there are: new ones are served, as where a host was replaced. */
+  goDeaf(): void;
   /** Resets the connections. */
   reset(): void;
+  /** Resets the connections and takes no new ones, as where the server is gone. */
+  goDown(): Promise<void>;
+  /** Undoes `hang` and `goDown`; what was not forwarded is lost with its connections. */
+  comeBack(): Promise<void>;
 }
 
 /** Runs `body` with a proxy before a port of the loopback interface, at an address of it. */
@@ -19,7 +25,10 @@ export async function withTcpProxy<T>(
 ): Promise<T> {
   const sockets = new Set<Socket>();
   let hung = false;
-  const server = createServer((inward) => {
+  let generation = 0;
+  const forward = (inward: Socket) => {
+    const born = generation;
+    const isHung = () => hung || born < generation;
     const outward = connect(target, "127.0.0.1");
     for (const [socket, other] of [
       [inward, outward],
@@ -27,24 +36,45 @@ export async function withTcpProxy<T>(
     ] as const) {
       sockets.add(socket);
       socket.on("data", (chunk) => {
-        if (!hung && !other.write(chunk)) socket.pause();
+        if (!isHung() && !other.write(chunk)) socket.pause();
       });
       socket.on("drain", () => other.resume());
       socket.on("error", () => undefined);
-      socket.on("close", () => hung || other.destroy());
+      socket.on("close", () => {
+        sockets.delete(socket);
+        if (!isHung()) other.destroy();
+      });
     }
-  });
-  server.listen(0, address);
-  await once(server, "listening");
+  };
+  const listen = async (port: number) => {
+    const server = createServer(forward).listen(port, address);
+    await once(server, "listening");
+    return server;
+  };
+  const reset = () => sockets.forEach((socket) => socket.resetAndDestroy());
+  let server = await listen(0);
+  const { port } = server.address() as AddressInfo;
+  const goDown = async () => {
+    server.close();
+    reset();
+    await once(server, "close");
+  };
   try {
     return await body({
-      port: (server.address() as AddressInfo).port,
+      port,
       hang: () => (hung = true),
-      reset: () => sockets.forEach((socket) => socket.resetAndDestroy()),
+      goDeaf: () => (generation += 1),
+      reset,
+      goDown,
+      comeBack: async () => {
+        hung = false;
+        if (server.listening) return reset();
+        server = await listen(port);
+      },
     });
   } finally {
-    for (const socket of sockets) socket.destroy();
     server.close();
+    sockets.forEach((socket) => socket.destroy());
   }
 }
 

@@ -50,6 +50,9 @@ export async function openMongo(uri: string): Promise<Datastore> {
       writeConcern: { w: "majority", j: true },
       retryWrites: true,
       serverSelectionTimeoutMS: 5_000,
+      // A server that says nothing any more is given up after the sum of these, with all that waits for it; else after 40 s.
+      heartbeatFrequencyMS: 5_000,
+      connectTimeoutMS: 5_000,
       maxPoolSize: 32,
       waitQueueTimeoutMS: 10_000,
       promoteBuffers: true,
@@ -278,6 +281,9 @@ class MongoCollection<T extends Document> implements Collection<T> {
       });
       const [first] = writeErrors;
       if (first) return new Refusal(first, writeErrors);
+      // That no server was reached is no error of a write, and within this one.
+      const within: unknown = error.errorResponse;
+      if (within instanceof Error) return this.#translate(within);
     }
     if (error instanceof MongoServerError && error.code === WRITE_CONFLICT) {
       return new LongshoreError("ABORTED", "other writes to the same documents come in between all the time");

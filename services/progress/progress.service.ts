@@ -80,7 +80,7 @@ const WATCH_MS = 20_000;
 const LOOK_MS = 1_000;
 const MAX_COMMENT = 1_000;
 const DAY_MS = 86_400_000;
-/** NATS carries a megabyte. */
+/** One message of NATS carries a megabyte. */
 const MAX_ANSWER_BYTES = 800_000;
 /** A name, a submitter and a DSN at most, and what is short. */
 const OTHER_FIELDS_BYTES = 4_000;

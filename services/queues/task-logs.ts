@@ -16,7 +16,7 @@ export interface LogLine {
 
 /** Lines of one task that are kept: the last. */
 export const MAX_LINES = 1_000;
-/** Lines answered at once: 4 KiB each, within the megabyte of a NATS message. */
+/** Lines answered at once: 4 KiB each, within a megabyte. */
 const PAGE = 200;
 
 export class TaskLogs {

@@ -1,7 +1,7 @@
 /** How much of tasks goes into memory and into one message: each may carry 1 MiB of texts. */
 import type { Task } from "./task.ts";
 
-/** Tasks travel between nodes in one message, of which NATS allows 1 MB. */
+/** Tasks travel between nodes in one message; over a megabyte NATS needs several. */
 export const MAX_ANSWER_BYTES = 900_000;
 /** Names and all that has a fixed form. */
 const OTHER_FIELDS_BYTES = 500;

@@ -127,7 +127,7 @@ describe.each(["mariadb", "postgres", "mongodb"] as const)("a work on %s", (serv
     test("when the server says nothing any more", () =>
       withWorkshop((workshop) =>
         withTcpProxy(Number(new URL(scratch.dsn).port), async ({ port, hang }) => {
-          const limits = { ...OPTIONS, connectTimeoutMs: 1_000, idleTimeoutMs: 2_000 };
+          const limits = { ...OPTIONS, connectTimeoutMs: 4_000, idleTimeoutMs: 2_000 };
           const access = accessTo(viaPort(port), { limits });
           const error = await endingOf(workshop, exportOf(access, { statement: endless }), hang);
           expect(error).toMatchObject({

@@ -25,7 +25,7 @@ export interface TaskNeeds {
   limits: TaskLimits;
 }
 
-/** A task is part of one message between nodes, and those have a megabyte. */
+/** A task is part of a message between nodes; one of NATS has a megabyte. */
 const MAX_TASK_BYTES = 800_000;
 const LISTED_TASKS = 1_000;
 /** Each has some 3 KB at most without its files. */
