@@ -64,7 +64,14 @@ async function linesKept(http: string, sha256: string): Promise<number> {
 
 test("a bulk load whose node is told to stop goes on without a loss when that is back", () =>
   withTempDir(async (dataDir) => {
-    const env = { DATA_DIR: dataDir, LOG_LEVEL: "warn", SAAS_DEMO: "1", SAAS_BLOCK_MIN: "1", MAX_LOST: "1" };
+    const env = {
+      DATA_DIR: dataDir,
+      LOG_LEVEL: "warn",
+      SAAS_DEMO: "1",
+      SAAS_BLOCK_MIN: "1",
+      MAX_LOST: "1",
+      STOP_TIMEOUT: "1",
+    };
     let node = await spawnNode(env);
     try {
       let client = new SaasClient(node.http);
