@@ -101,6 +101,8 @@ type This = Service & WorkerService;
 const MAX_RECEIVE_WAIT_MS = 20_000;
 /** Progress is stored at most this often. */
 const PROGRESS_MS = 1_000;
+/** How long it is tried to report the end of a task. */
+const REPORT_MS = 10 * 60_000;
 /** Of the stop timeout, what running jobs get to finish; the rest is for giving them back. */
 const FINISH_SHARE = 0.5;
 
@@ -277,16 +279,18 @@ class Worker {
     await this.#service.broker.call("queues.report", params, timeout === undefined ? {} : { timeout });
   }
 
-  /** Tells the end of a task, again where that did not get through. */
+  /** Tells the end of a task, again where that did not get through: what took an hour is not to be done again for an outage at its end. */
   async #report(task: ClaimedTask, said: Said): Promise<void> {
+    const until = performance.now() + REPORT_MS;
     for (let attempt = 1; ; attempt += 1) {
       try {
         return await this.#tell(task, said);
       } catch (error) {
         const { type } = viewError(error);
         const passing = type === "UNAVAILABLE" || type === "DEADLINE_EXCEEDED" || type === "RESOURCE_EXHAUSTED";
-        if (!passing || attempt === 5) throw error;
-        await sleep(200 * 2 ** attempt * (0.5 + Math.random()));
+        const enough = this.#receiving.signal.aborted ? attempt >= 5 : performance.now() > until;
+        if (!passing || enough) throw error;
+        await sleep(Math.min(200 * 2 ** attempt, 5_000) * (0.5 + Math.random()));
       }
     }
   }

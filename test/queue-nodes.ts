@@ -56,7 +56,7 @@ export async function openQueueNodes({
       },
     });
     const reap = async () => {
-      const reaper = new Reaper(store, maxLost, fail, lossRandom);
+      const reaper = new Reaper({ store, maxLost, onError: fail, random: lossRandom, spareMs: 0 });
       reaper.start();
       await reaper.stop();
     };

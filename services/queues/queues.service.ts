@@ -375,7 +375,7 @@ const queues: ServiceSchema<object, object, object, This> = {
       giveBack: (tasks) => this.giveBackTasks(tasks),
       onError,
     });
-    this.reaper = new Reaper(this.tasks, config.maxLost, onError);
+    this.reaper = new Reaper({ store: this.tasks, maxLost: config.maxLost, onError });
     this.schedules = await Schedules.open({
       datastore: this.datastore,
       create: async (request) => {

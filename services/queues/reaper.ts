@@ -14,30 +14,43 @@ type DueField = "availableAt" | "leaseUntil" | "deadline";
 const INTERVAL_MS = 1_000;
 /** Between two rounds, however much is due. */
 const SHORTEST_MS = 20;
+/** Where so much is between two rounds the store, or this node, was away, and holders may not have been able to renew their leases. */
+const AWAY_MS = 5_000;
+/** How long they get then: workers come back within 10 s, our own ask every 5. */
+const SPARE_MS = 15_000;
 const CHAINS_EVERY_MS = 5 * 60_000;
 const BATCH = 500;
+
+export interface ReaperOptions {
+  store: TaskStore;
+  maxLost: number;
+  onError: (error: unknown) => void;
+  random?: () => number;
+  spareMs?: number;
+}
 
 export class Reaper {
   readonly #store: TaskStore;
   readonly #maxLost: number;
   readonly #onError: (error: unknown) => void;
   readonly #random: () => number;
+  readonly #spareMs: number;
   readonly #stop = new AbortController();
   /** The earliest time at which something is known to be due, in milliseconds. */
   #dueAt = Infinity;
+  /** When the last round was done. */
+  #doneAt = -Infinity;
+  /** By the store's clock, since when the store and this node are there. */
+  #back = new Date(0);
   #wake: (() => void) | undefined;
   #running: Promise<void> = Promise.resolve();
 
-  constructor(
-    store: TaskStore,
-    maxLost: number,
-    onError: (error: unknown) => void,
-    random: () => number = Math.random,
-  ) {
+  constructor({ store, maxLost, onError, random = Math.random, spareMs = SPARE_MS }: ReaperOptions) {
     this.#store = store;
     this.#maxLost = maxLost;
     this.#onError = onError;
     this.#random = random;
+    this.#spareMs = spareMs;
   }
 
   start(): void {
@@ -85,6 +98,7 @@ export class Reaper {
           chainsAt = Date.now() + CHAINS_EVERY_MS * (0.75 + Math.random() / 2);
           await this.#store.settleChains(signal);
         }
+        this.#doneAt = performance.now();
         if (more) continue;
       } catch (error) {
         this.#onError(error);
@@ -120,12 +134,24 @@ export class Reaper {
       this.#store.expired(ahead, BATCH),
       this.#store.overdue(ahead, BATCH),
     ]);
+    if (performance.now() - this.#doneAt > AWAY_MS) this.#back = now;
     const more = await Promise.all([
       this.#changeDue(delayed, "availableAt", now, promote),
-      this.#changeDue(running, "leaseUntil", now, (task, at) => lapse(task, this.#maxLost, at, this.#random)),
+      this.#changeDue(this.#withoutSpared(running, now), "leaseUntil", now, (task, at) =>
+        lapse(task, this.#maxLost, at, this.#random),
+      ),
       this.#changeDue(open, "deadline", now, miss),
     ]);
     return more.includes(true);
+  }
+
+  /** Without those whose leases ran out while nobody may have been able to renew them, for as long as that is not made good. */
+  #withoutSpared(running: Task[], now: Date): Task[] {
+    const until = new Date(this.#back.getTime() + this.#spareMs);
+    if (now >= until) return running;
+    const others = running.filter(({ leaseUntil }) => leaseUntil! > this.#back);
+    if (others.length < running.length) this.expect(until);
+    return others;
   }
 
   /** Changes the first of these, whose time has come; true where that is all that were read. */

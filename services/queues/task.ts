@@ -174,9 +174,8 @@ export function report(task: Task, said: Report, now: Date, random: () => number
   if (stranger || (said.attempt !== undefined && said.attempt !== task.attempts)) {
     throw failedPrecondition(`task ${task._id} belongs to another worker`);
   }
-  if (task.leaseUntil && task.leaseUntil < now) {
-    throw failedPrecondition(`the lease of task ${task._id} has run out`);
-  }
+  // A lease that has run out is still its holder's until somebody takes the task away; the time of an attempt is not.
+  if (runEnd(task, now) < now.getTime()) throw failedPrecondition(`task ${task._id}: ${tookTooLong(task)}`);
   switch (said.state) {
     case "RUNNING":
       return renew(task, said, now);
@@ -219,6 +218,10 @@ export function leaseEnd({ leaseMs, maxRunMs, startTime }: Task, now: Date): Dat
 /** In milliseconds. */
 function runEnd({ maxRunMs, startTime }: Pick<Task, "maxRunMs" | "startTime">, now: Date): number {
   return maxRunMs === undefined ? Infinity : (startTime ?? now).getTime() + maxRunMs;
+}
+
+function tookTooLong({ maxRunMs = 0 }: Task): string {
+  return `the attempt took longer than ${maxRunMs / 1_000} seconds (MaxRunSeconds)`;
 }
 
 /** An attempt has failed: another follows, if there is one left. */
@@ -294,8 +297,7 @@ export function lapse(task: Task, maxLost: number, now: Date, random: () => numb
   if (task.state !== "RUNNING" || !task.leaseUntil || task.leaseUntil >= now) return null;
   if (now.getTime() < runEnd(task, now))
     return { ...lose(task, "its lease ran out", maxLost, now, random), taken: true };
-  const why = `the attempt took longer than ${(task.maxRunMs ?? 0) / 1_000} seconds (MaxRunSeconds)`;
-  return { ...failAttempt(task, why, "DEADLINE_EXCEEDED", now, random), taken: true };
+  return { ...failAttempt(task, tookTooLong(task), "DEADLINE_EXCEEDED", now, random), taken: true };
 }
 
 /** Its deadline has passed. Null where it has ended before, or has none. */

@@ -5,7 +5,11 @@ import { expect, test } from "@jest/globals";
 import type { ServiceError } from "@grpc/grpc-js";
 import { status } from "@grpc/grpc-js";
 import { viewError } from "../../lib/errors.ts";
+import { ExportClient } from "../export-client.ts";
 import { startNode } from "../node.ts";
+import type { PagedSource } from "../paged-source.ts";
+import { withPagedSource } from "../paged-source.ts";
+import type { TaskMessage } from "../queues-client.ts";
 import { QueuesClient } from "../queues-client.ts";
 import { describeWith, serverUrl } from "../servers.ts";
 import type { TcpProxy } from "../tcp-proxy.ts";
@@ -14,6 +18,9 @@ import { ownDatabase } from "../topologies.ts";
 import { waitFor } from "../wait-for.ts";
 
 const CHANNEL = "work";
+const PAGES = 100;
+const ROWS = 1_000;
+const EXPORT_LEASE_MS = 15_000;
 
 /** Long enough to see that a connection was reset: what is sent by then is lost with it. */
 const SEEN_MS = 500;
@@ -24,12 +31,11 @@ const portOf = (url: string) => Number(new URL(url).port);
 interface Stage {
   nats: TcpProxy;
   mongodb: TcpProxy;
+  client: QueuesClient;
   /** Creates a task; its input once it is acknowledged, else what is told. */
   create(): Promise<string | Refusal>;
   /** Creates one until one is acknowledged. */
   createAtLast(): Promise<void>;
-  /** The inputs of all that were acknowledged. */
-  acknowledged: Set<string>;
 }
 
 interface Refusal {
@@ -37,15 +43,37 @@ interface Refusal {
   text: string;
 }
 
+/** A database of its own, reached through the proxy. */
+function databaseVia({ port }: TcpProxy): string {
+  const url = new URL(ownDatabase());
+  url.port = String(port);
+  url.search = "directConnection=true";
+  return url.href;
+}
+
+function withSlowSource(body: (source: PagedSource) => Promise<void>): Promise<void> {
+  return withPagedSource(
+    {
+      total: () => ROWS,
+      header: { id: "ID" },
+      row: (id) => ({ id }),
+      intercept: () => sleep(50, false),
+    },
+    body,
+  );
+}
+
+function exportOf(url: string) {
+  const source_http = { url, method: "GET", param: { limit: ROWS / PAGES } };
+  return { ext_type: "CSV", title: "rows", user_id: "1", conn: 1, source_http };
+}
+
 async function onStage(body: (stage: Stage) => Promise<void>): Promise<void> {
   await withTcpProxy(portOf(serverUrl("nats")), (nats) =>
     withTcpProxy(portOf(serverUrl("mongodb")), async (mongodb) => {
-      const database = new URL(ownDatabase());
-      database.port = String(mongodb.port);
-      database.search = "directConnection=true";
       const config = {
         natsUrl: `nats://127.0.0.1:${nats.port}`,
-        mongodbUri: database.href,
+        mongodbUri: databaseVia(mongodb),
         namespace: `test-${randomBytes(6).toString("hex")}`,
       };
       const nodes = await Promise.all([
@@ -70,7 +98,7 @@ async function onStage(body: (stage: Stage) => Promise<void>): Promise<void> {
       };
       try {
         await createAtLast();
-        await body({ nats, mongodb, create, createAtLast, acknowledged });
+        await body({ nats, mongodb, client, create, createAtLast });
         await expectAll(client, acknowledged);
       } finally {
         client.close();
@@ -149,6 +177,42 @@ describeWith(["mongodb", "nats"], "an outage", () => {
       }
       await mongodb.comeBack();
       await createAtLast();
+    }),
+  );
+
+  test.concurrent("of MongoDB takes no task from a worker that comes back", () =>
+    onStage(async ({ mongodb, client, createAtLast }) => {
+      await client.create({ Channel: "in hand" });
+      const receive = { Channel: "in hand", Max: 1, LeaseSeconds: 3 };
+      const [task] = (await client.call<TaskMessage[]>("ReceiveTasks", receive)).Data;
+      await mongodb.goDown();
+      await sleep(9_000);
+      await mongodb.comeBack();
+      await createAtLast();
+      // The lease ran out long ago, and it is looked for such at least every 1.25 s.
+      await sleep(3_000);
+      expect(await client.report({ ID: task!.ID, State: 1, Output: "done" })).toMatchObject({ State: "200" });
+    }),
+  );
+
+  test.concurrent("of MongoDB longer than its lease makes an export that ends in it no work twice", () =>
+    withTcpProxy(portOf(serverUrl("mongodb")), async (mongodb) => {
+      const node = await startNode({ config: { mongodbUri: databaseVia(mongodb) } });
+      try {
+        await withSlowSource(async (source) => {
+          const exports = new ExportClient(node.http);
+          const key = await exports.submit("http", exportOf(source.url));
+          await waitFor(() => source.requests.length > 5);
+          await mongodb.goDown();
+          await waitFor(() => source.requests.length === PAGES);
+          await sleep(EXPORT_LEASE_MS + 5_000);
+          await mongodb.comeBack();
+          expect(await exports.done(key)).toMatchObject({ rows: ROWS });
+          expect(source.requests).toHaveLength(PAGES);
+        });
+      } finally {
+        await node.stop();
+      }
     }),
   );
 

@@ -124,7 +124,7 @@ export class QueueModel {
     if (isOver(task)) return task.state === state && task.output === output;
     const waitsForRetry = task.state === "DELAYED" && task.readyAt === task.availableAt;
     if (waitsForRetry && state === "FAILURE" && task.output === output) return true;
-    if (task.state !== "RUNNING" || this.now > (task.leaseUntil ?? 0)) return false;
+    if (task.state !== "RUNNING" || this.now > (task.startTime ?? 0) + (task.maxRunMs ?? Infinity)) return false;
     if (worker !== undefined && worker !== task.holder) return false;
     if (state === "RUNNING") Object.assign(task, { output, leaseUntil: this.#leaseEnd(task) });
     else if (state === "READY") this.#wait(task, "READY");

@@ -98,10 +98,17 @@ describe("a report", () => {
     expect(() => report(ended, { state: "SUCCESS", output: "other" }, now)).toThrow("its state is SUCCESS");
   });
 
-  test("by another worker, after the lease, or of a task that nobody has is refused", () => {
+  test("by another worker, after the time of an attempt, or of a task that nobody has is refused", () => {
     expect(() => report(running(), { ...success, worker: "w2" }, now)).toThrow("belongs to another worker");
-    expect(() => report(running(), success, later(60_001))).toThrow("the lease of task 7 has run out");
+    const limited = running({ maxRunMs: 30_000, startTime: now, leaseUntil: later(30_000) });
+    expect(() => report(limited, success, later(30_001))).toThrow("longer than 30 seconds (MaxRunSeconds)");
     expect(() => report(make(), success, now)).toThrow("its state is WAITING");
+  });
+
+  test("after the lease is taken while the task was not taken away", () => {
+    expect(report(running(), success, later(60_001))).toMatchObject({ set: { state: "SUCCESS" } });
+    const lost = apply(running(), lapse(running(), 5, later(60_001)));
+    expect(() => report(lost, success, later(60_002))).toThrow("its state is WAITING");
   });
 
   test("without a worker, or by the one who has it, is taken", () => {
