@@ -36,7 +36,7 @@ export function collectStream(method: ServedMethod, { broker }: GatewayScope): H
     };
     let failed = false;
     call.once("close", (whole: boolean) => {
-      if (method.close) void rpc.close(method.close, whole && !failed ? "completed" : "broken");
+      if (method.close) void rpc.close(method.close, { reason: whole && !failed ? "completed" : "broken" });
     });
     collect().then(
       (answer) => call.answer(answer, rpc.trailers),

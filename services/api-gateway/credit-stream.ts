@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { endOfTurn } from "../../lib/end-of-turn.ts";
-import { LongshoreError } from "../../lib/errors.ts";
+import { LongshoreError, viewError } from "../../lib/errors.ts";
 import type { Message, ServedMethod } from "./grpc-contract.ts";
 import type { GatewayScope, Handler } from "./rpc.ts";
 import { StreamLife } from "./stream-life.ts";
@@ -15,6 +15,8 @@ interface Line {
   credits: number;
   request: Message;
   waiting: boolean;
+  /** When the call that is under way began. */
+  calledAt?: number;
 }
 
 /**
@@ -41,7 +43,16 @@ export function creditStream(method: ServedMethod, scope: GatewayScope): Handler
     };
     const fail = (error: unknown): void => {
       stopReading();
-      life.fail(error);
+      // The client is not gone: what it has stays with it, but for answers that were on their way here.
+      life.fail(
+        error,
+        viewError(error).type === "UNAVAILABLE" ? { reason: "failed", underWay: underWay() } : undefined,
+      );
+    };
+    const underWay = (): Record<string, number> => {
+      const now = performance.now();
+      const calling = [...lines].filter(([, { calledAt }]) => calledAt !== undefined);
+      return Object.fromEntries(calling.map(([name, { calledAt }]) => [String(name), now - calledAt!]));
     };
     const life: StreamLife = new StreamLife(call, method, scope, finish);
     const { streamId } = life.rpc;
@@ -73,7 +84,9 @@ export function creditStream(method: ServedMethod, scope: GatewayScope): Handler
 
     const take = async (line: Line): Promise<void> => {
       const params = { ...line.request, max: Math.min(line.credits, MAX_ITEMS) };
+      line.calledAt = performance.now();
       const { items } = (await life.rpc.invoke(method.action, params, {})) as { items: Message[] };
+      line.calledAt = undefined;
       line.credits -= items.length;
       for (const item of items) if (!life.write(item)) blocked = true;
       // An action that answers at once, without items, must not keep the loop from everybody else.

@@ -17,6 +17,14 @@ export interface GatewayScope {
   streams: Map<string, (message: object) => void>;
 }
 
+/** How a stream ended, for the service that offers it. */
+export interface StreamEnd {
+  /** `completed` by the client, `broken` with it, or `failed` on our side while the client is there. */
+  reason: "completed" | "broken" | "failed";
+  /** For how many milliseconds a call for answers was under way, by its key: what it brought has not reached the client. */
+  underWay?: Record<string, number>;
+}
+
 /** Serves the calls of a method. */
 export type Handler<Request> = (call: ServerCall<Request, Message>) => void;
 
@@ -97,13 +105,13 @@ export class Rpc {
   }
 
   /** Tells the service that the stream is over; may outlive the RPC, so it takes no deadline. */
-  async close(action: string, reason: "completed" | "broken", signal?: AbortSignal): Promise<void> {
+  async close(action: string, end: StreamEnd, signal?: AbortSignal): Promise<void> {
     const meta: CallMeta = { ...this.#meta(), stream: { id: this.streamId } };
     try {
-      await this.#broker.call(action, { id: this.streamId, reason }, { meta, requestID: this.requestId, signal });
+      await this.#broker.call(action, { id: this.streamId, ...end }, { meta, requestID: this.requestId, signal });
     } catch (error) {
       if (signal?.aborted) return;
-      this.#broker.logger.warn(`${action} did not learn that stream ${this.streamId} ended (${reason})`, error);
+      this.#broker.logger.warn(`${action} did not learn that stream ${this.streamId} ended (${end.reason})`, error);
     }
   }
 

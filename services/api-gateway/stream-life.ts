@@ -5,7 +5,7 @@ import { LongshoreError, unavailable } from "../../lib/errors.ts";
 import type { ServerCall } from "../../lib/grpc/server-call.ts";
 import type { ServedMethod } from "./grpc-contract.ts";
 import { statusOf } from "./grpc-errors.ts";
-import type { GatewayScope } from "./rpc.ts";
+import type { GatewayScope, StreamEnd } from "./rpc.ts";
 import { Rpc } from "./rpc.ts";
 
 /**
@@ -25,7 +25,7 @@ export class StreamLife {
   readonly #over = new AbortController();
   #draining = false;
   #told = false;
-  #failed = false;
+  #failure: StreamEnd | undefined;
   #ended = false;
 
   /** `drain` is called when the node begins to stop: the handler brings its stream to an end. */
@@ -43,7 +43,7 @@ export class StreamLife {
       this.#ended = true;
       this.#over.abort();
       scope.draining.removeEventListener("abort", onDrain);
-      void this.#tell(whole && !this.#failed ? "completed" : "broken");
+      void this.#tell(this.#failure ?? { reason: whole ? "completed" : "broken" });
     });
   }
 
@@ -54,18 +54,18 @@ export class StreamLife {
   async end(): Promise<void> {
     await afterReset();
     if (this.#ended) return;
-    if (!this.#draining) await this.#tell("completed");
+    if (!this.#draining) await this.#tell({ reason: "completed" });
     if (this.#ended) return;
     this.#ended = true;
     if (this.#draining) this.#endWith(unavailable("this node is stopping; open the stream again"));
     else this.#call.end(this.rpc.trailers);
   }
 
-  /** Ends the stream with an error after what has been written, and aborts the calls under way. */
-  fail(error: unknown): void {
+  /** Ends the stream with an error after what has been written, and aborts the calls under way; `end` is what the service learns. */
+  fail(error: unknown, end: StreamEnd = { reason: "broken" }): void {
     if (this.#ended) return;
     this.#ended = true;
-    this.#failed = true;
+    this.#failure = end;
     this.#endWith(error);
     this.rpc.abort(new LongshoreError("CANCELLED", "the stream has failed"));
   }
@@ -80,13 +80,13 @@ export class StreamLife {
     await once(this.#call as unknown as EventEmitter, "drain", { signal: this.rpc.signal });
   }
 
-  async #tell(reason: "completed" | "broken"): Promise<void> {
+  async #tell(end: StreamEnd): Promise<void> {
     const { close } = this.#method;
     if (!close || this.#told) return;
     this.#told = true;
     // Once the RPC is over there is nobody to wait for, but the service must still hear of it.
     const signal = this.#over.signal.aborted ? undefined : this.#over.signal;
-    await this.rpc.close(close, reason, signal);
+    await this.rpc.close(close, end, signal);
   }
 
   #endWith(error: unknown): void {

@@ -19,6 +19,13 @@ const STREAM_WAIT_MS = 60_000;
 
 type This = Service & QueuesService;
 
+/** What the gateway tells of the end of a receive stream. */
+interface ReceiveStreamEnd {
+  id: string;
+  reason: "completed" | "broken" | "failed";
+  underWay?: Record<string, number>;
+}
+
 export const standardActions = {
   "standard.createTask": {
     rest: "POST /v1/queues/tasks",
@@ -135,9 +142,11 @@ export const standardActions = {
   "standard.closeReceiveStream": {
     timeout: 0,
     bulkhead: { enabled: false },
-    async handler(this: This, ctx: Context<{ id: string; reason: "completed" | "broken" }>) {
-      if (ctx.params.reason === "broken") await this.loseStream(ctx.params.id);
-      else await this.drainStream(ctx.params.id, signalOf(ctx));
+    async handler(this: This, ctx: Context<ReceiveStreamEnd>) {
+      const { id, reason, underWay = {} } = ctx.params;
+      if (reason === "broken") await this.loseStream(id);
+      else if (reason === "failed") await this.takeBack(id, underWay);
+      else await this.drainStream(id, signalOf(ctx));
     },
   },
 } satisfies Record<string, ActionSchema<This>>;

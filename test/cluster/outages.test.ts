@@ -1,5 +1,6 @@
 /** NATS or MongoDB that go away and come back: what is called meanwhile ends, and all goes on by itself afterwards. */
 import { randomBytes } from "node:crypto";
+import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "@jest/globals";
 import type { ServiceError } from "@grpc/grpc-js";
@@ -192,6 +193,25 @@ describeWith(["mongodb", "nats"], "an outage", () => {
       // The lease ran out long ago, and it is looked for such at least every 1.25 s.
       await sleep(3_000);
       expect(await client.report({ ID: task!.ID, State: 1, Output: "done" })).toMatchObject({ State: "200" });
+    }),
+  );
+
+  test.concurrent("of MongoDB ends a receive stream, and leaves its worker what it has in hand", () =>
+    onStage(async ({ mongodb, client, createAtLast }) => {
+      const worker = { "x-worker-id": "worker" };
+      await client.create({ Channel: "in hand" });
+      const stream = client.receive(worker);
+      const ended = once(stream, "error");
+      // One for the task, one that waits.
+      for (let credit = 0; credit < 2; credit += 1) stream.write({ Channel: "in hand" });
+      const [{ Tasks }] = (await once(stream, "data")) as [{ Tasks: TaskMessage }];
+      await mongodb.goDown();
+      expect(await ended).toMatchObject([{ code: status.UNAVAILABLE }]);
+      await mongodb.comeBack();
+      await createAtLast();
+      // By now the queues have learned that the stream has ended.
+      await sleep(3_000);
+      expect(await client.report({ ID: Tasks.ID, State: 1, Output: "done" }, worker)).toMatchObject({ State: "200" });
     }),
   );
 
