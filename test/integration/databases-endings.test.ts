@@ -176,11 +176,11 @@ describe.each(["mariadb", "postgres", "mongodb"] as const)("the end of a stateme
               proxy.hang();
             }
           },
-          { idleTimeoutMs: 400, connectTimeoutMs: 5_000 },
+          { idleTimeoutMs: 400, connectTimeoutMs: 3_000 },
         );
         await expect(lost).rejects.toMatchObject({ type: "UNAVAILABLE", message: expect.stringContaining("0.4 s") });
-        // To end the statement, a connection is tried that nobody answers either.
-        expect(performance.now() - hung).toBeLessThan(15_000);
+        // To end the statement connections are tried that nobody answers either.
+        expect(performance.now() - hung).toBeLessThan(30_000);
       });
     });
 
