@@ -15,8 +15,8 @@ interface Line {
   credits: number;
   request: Message;
   waiting: boolean;
-  /** When the call that is under way began. */
-  calledAt?: number;
+  /** The number of the call that is under way, on its stream. */
+  call?: number;
 }
 
 /**
@@ -29,6 +29,7 @@ export function creditStream(method: ServedMethod, scope: GatewayScope): Handler
     const lines = new Map<unknown, Line>();
     const noMore = new LongshoreError("CANCELLED", "the stream takes no more");
     let calls = 0;
+    let made = 0;
     let blocked = false;
     let ending = false;
 
@@ -44,15 +45,8 @@ export function creditStream(method: ServedMethod, scope: GatewayScope): Handler
     const fail = (error: unknown): void => {
       stopReading();
       // The client is not gone: what it has stays with it, but for answers that were on their way here.
-      life.fail(
-        error,
-        viewError(error).type === "UNAVAILABLE" ? { reason: "failed", underWay: underWay() } : undefined,
-      );
-    };
-    const underWay = (): Record<string, number> => {
-      const now = performance.now();
-      const calling = [...lines].filter(([, { calledAt }]) => calledAt !== undefined);
-      return Object.fromEntries(calling.map(([name, { calledAt }]) => [String(name), now - calledAt!]));
+      const underWay = [...lines.values()].flatMap((line) => line.call ?? []);
+      life.fail(error, viewError(error).type === "UNAVAILABLE" ? { reason: "failed", underWay } : undefined);
     };
     const life: StreamLife = new StreamLife(call, method, scope, finish);
     const { streamId } = life.rpc;
@@ -84,9 +78,9 @@ export function creditStream(method: ServedMethod, scope: GatewayScope): Handler
 
     const take = async (line: Line): Promise<void> => {
       const params = { ...line.request, max: Math.min(line.credits, MAX_ITEMS) };
-      line.calledAt = performance.now();
-      const { items } = (await life.rpc.invoke(method.action, params, {})) as { items: Message[] };
-      line.calledAt = undefined;
+      line.call = ++made;
+      const { items } = (await life.rpc.invoke(method.action, params, { call: made })) as { items: Message[] };
+      line.call = undefined;
       line.credits -= items.length;
       for (const item of items) if (!life.write(item)) blocked = true;
       // An action that answers at once, without items, must not keep the loop from everybody else.

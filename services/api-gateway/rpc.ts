@@ -21,8 +21,8 @@ export interface GatewayScope {
 export interface StreamEnd {
   /** `completed` by the client, `broken` with it, or `failed` on our side while the client is there. */
   reason: "completed" | "broken" | "failed";
-  /** For how many milliseconds a call for answers was under way, by its key: what it brought has not reached the client. */
-  underWay?: Record<string, number>;
+  /** The numbers of the calls that were under way: what they brought has not reached the client. */
+  underWay?: number[];
 }
 
 /** Serves the calls of a method. */

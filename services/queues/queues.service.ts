@@ -45,7 +45,7 @@ export interface QueuesService extends WithDatastore {
   cancelTask(id: number): Promise<Task[]>;
   giveBackTasks(tasks: Task[]): Promise<void>;
   loseStream(stream: string): Promise<void>;
-  takeBack(stream: string, underWay: Record<string, number>): Promise<void>;
+  takeBack(stream: string, underWay: number[]): Promise<void>;
   drainStream(stream: string, signal: AbortSignal): Promise<void>;
   tellStopped(tasks: Task[]): void;
   broadcast(event: string, payload: unknown): void;
@@ -75,8 +75,6 @@ interface ListParams {
 /** A half-closed stream stays this long for a worker that has yet to report. */
 const DRAIN_STREAM_MS = 10_000;
 const STREAM_BATCH = 500;
-/** What clocks, and ways between nodes, may make two times differ by. */
-const CLOCKS_MS = 100;
 
 const queues: ServiceSchema<object, object, object, This> = {
   name: "queues",
@@ -324,12 +322,8 @@ const queues: ServiceSchema<object, object, object, This> = {
     },
 
     /** A stream failed whose worker lives: it keeps what has reached it. What a receive was to bring that failed goes back. */
-    async takeBack(this: This, stream: string, underWay: Record<string, number>): Promise<void> {
-      const told = this.tasks.now().getTime();
-      await forEachHeld(this.tasks, stream, ({ channel, startTime = new Date(0) }, now) => {
-        const ms = underWay[channel];
-        return ms !== undefined && startTime.getTime() > told - ms - CLOCKS_MS ? giveBack(now) : null;
-      });
+    async takeBack(this: This, stream: string, underWay: number[]): Promise<void> {
+      await forEachHeld(this.tasks, stream, ({ call = 0 }, now) => (underWay.includes(call) ? giveBack(now) : null));
     },
 
     /** A stream was half-closed: resolves when its tasks are reported; gives them back when the worker goes away. */

@@ -23,7 +23,8 @@ type This = Service & QueuesService;
 interface ReceiveStreamEnd {
   id: string;
   reason: "completed" | "broken" | "failed";
-  underWay?: Record<string, number>;
+  /** The numbers of receives whose answers have not reached the client. */
+  underWay?: number[];
 }
 
 export const standardActions = {
@@ -129,11 +130,11 @@ export const standardActions = {
     timeout: 0,
     bulkhead: { enabled: false },
     async handler(this: This, ctx: StandardContext) {
-      const stream = ctx.meta.stream?.id ?? ctx.id;
+      const { id: stream, call } = ctx.meta.stream ?? { id: ctx.id };
       const max = Math.min(Number(ctx.params.max ?? 1), MAX_BATCH);
       const notices = ctx.params.Notices === true ? { notices: true as const } : {};
       const holder = workerOf(ctx) ?? stream;
-      const tasks = await receive(this, ctx, { max, waitMs: STREAM_WAIT_MS, holder, stream, ...notices });
+      const tasks = await receive(this, ctx, { max, waitMs: STREAM_WAIT_MS, holder, stream, call, ...notices });
       return { items: tasks.map((task) => ({ Tasks: writeTask(task) })) };
     },
   },
@@ -143,7 +144,7 @@ export const standardActions = {
     timeout: 0,
     bulkhead: { enabled: false },
     async handler(this: This, ctx: Context<ReceiveStreamEnd>) {
-      const { id, reason, underWay = {} } = ctx.params;
+      const { id, reason, underWay = [] } = ctx.params;
       if (reason === "broken") await this.loseStream(id);
       else if (reason === "failed") await this.takeBack(id, underWay);
       else await this.drainStream(id, signalOf(ctx));
@@ -171,6 +172,7 @@ interface Receiving {
   waitMs: number;
   holder: string;
   stream?: string;
+  call?: number;
   notices?: true;
 }
 

@@ -12,6 +12,8 @@ export interface ClaimRequest {
   max: number;
   holder: string;
   stream?: string;
+  /** The number of the receive on its stream. */
+  call?: number;
   /** The stream wants to be told when a task is not its any more. */
   notices?: true;
   leaseMs: number;
@@ -96,11 +98,12 @@ function claimUpdate(ids: number[], claim: ReturnType<typeof claimOf>): AnyBulkW
 }
 
 /** What a claim makes of a task, but for its number of attempts. */
-export function claimOf({ holder, stream, notices, leaseMs }: ClaimRequest, now: Date) {
+export function claimOf({ holder, stream, call, notices, leaseMs }: ClaimRequest, now: Date) {
   return {
     state: "RUNNING" as const,
     holder,
     ...(stream ? { stream } : {}),
+    ...(call === undefined ? {} : { call }),
     ...(notices ? { notices } : {}),
     token: nextFence(),
     leaseMs,

@@ -82,6 +82,8 @@ export interface Task {
   holder?: string;
   /** RUNNING: the receive stream that it went out on, which gives it back when it breaks. */
   stream?: string;
+  /** Which of the stream's receives claimed it: one that failed has not brought it. */
+  call?: number;
   /** RUNNING: the stream wants to know when the task is not its any more. */
   notices?: true;
   /** RUNNING: of this one claim; every change of a running task is fenced by it. */
@@ -142,7 +144,7 @@ const DEFAULT_RETRY: RetryPolicy = { initialMs: 1_000, multiplier: 2, maxMs: 10 
 /** What is waited after a loss from the second one on. */
 const LOSS_DELAY: RetryPolicy = { initialMs: 1_000, multiplier: 2, maxMs: 60_000 };
 const PROGRESS_FIELDS: (keyof Task)[] = ["progress", "doneUnits", "totalUnits"];
-const LEASE_FIELDS: (keyof Task)[] = ["leaseUntil", "leaseMs", "holder", "stream", "notices", "token"];
+const LEASE_FIELDS: (keyof Task)[] = ["leaseUntil", "leaseMs", "holder", "stream", "call", "notices", "token"];
 
 export function isEnded(state: TaskState): state is EndState {
   return state === "SUCCESS" || state === "FAILURE" || state === "CANCEL";

@@ -10,7 +10,7 @@ import { publicState } from "./task.ts";
 export const STANDARD_ERRORS = { State: "$httpText", Message: "$message" };
 
 export interface Meta {
-  stream?: { id: string };
+  stream?: { id: string; call?: number };
   /** Metadata of a gRPC call. */
   grpc?: Record<string, string | undefined>;
   /** Headers of an HTTP request. */
