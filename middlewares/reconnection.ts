@@ -14,12 +14,15 @@ const HOLD_MS = 5_000;
 const OTHERS_MS = 1_000;
 
 const HELD = new Set(["REQ", "RES"]);
+const MAX_HELD_BYTES = 64 * 1024 * 1024;
+
+const LOST = "the other nodes cannot be reached: the connection to NATS is lost";
 
 type Send = (topic: string, data: Buffer, meta: { packet: { type: string } }) => Promise<void>;
 
 export function reconnection(broker: ServiceBroker): Middleware {
   let lost: PromiseWithResolvers<void> | undefined;
-
+  let heldBytes = 0;
   let client: NatsConnection | undefined;
 
   async function watch(connection: NatsConnection): Promise<void> {
@@ -39,14 +42,17 @@ export function reconnection(broker: ServiceBroker): Middleware {
     lost = undefined;
   }
 
-  async function afterwards(connected: Promise<void>): Promise<void> {
+  async function afterwards(connected: Promise<void>, bytes: number): Promise<void> {
+    if (heldBytes + bytes > MAX_HELD_BYTES) throw unavailable(`${LOST}, and much waits for it`);
+    heldBytes += bytes;
     const cancelling = new AbortController();
     const tooLong = sleep(HOLD_MS, undefined, cancelling).then(() => {
-      throw unavailable("the other nodes cannot be reached: the connection to NATS is lost");
+      throw unavailable(LOST);
     });
     try {
       await Promise.race([connected, tooLong]);
     } finally {
+      heldBytes -= bytes;
       cancelling.abort();
       tooLong.catch(() => undefined);
     }
@@ -67,7 +73,7 @@ export function reconnection(broker: ServiceBroker): Middleware {
       return (topic, data, meta) => {
         if (!lost) return next(topic, data, meta);
         if (!HELD.has(meta.packet.type)) return Promise.resolve();
-        return afterwards(lost.promise).then(() => next(topic, data, meta));
+        return afterwards(lost.promise, data.length).then(() => next(topic, data, meta));
       };
     },
   };

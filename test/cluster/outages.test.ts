@@ -95,7 +95,7 @@ async function onStage(body: (stage: Stage) => Promise<void>): Promise<void> {
         return Input;
       };
       const createAtLast = async () => {
-        await waitFor(async () => typeof (await create()) === "string" || sleep(100, false));
+        await waitFor(async () => typeof (await create()) === "string");
       };
       try {
         await createAtLast();
@@ -159,10 +159,13 @@ describeWith(["mongodb", "nats"], "an outage", () => {
       await node.broker.waitForServices("there");
       await nats.goDown();
       await sleep(SEEN_MS);
-      expect(await node.broker.call("there.echo").catch(viewError)).toMatchObject({
-        type: "UNAVAILABLE",
-        message: "the other nodes cannot be reached: the connection to NATS is lost",
-      });
+      const refusal = (params: object) => node.broker.call("there.echo", params).catch(viewError);
+      const message = "the other nodes cannot be reached: the connection to NATS is lost";
+      const waiting = refusal({});
+      const large = { bytes: Buffer.alloc(40 * 1_048_576) };
+      const refused = await Promise.all([refusal(large), refusal(large)]);
+      expect(refused).toContainEqual(expect.objectContaining({ message: `${message}, and much waits for it` }));
+      expect(await waiting).toMatchObject({ type: "UNAVAILABLE", message });
       await Promise.all([node.stop(), there.stop()]);
     }),
   );

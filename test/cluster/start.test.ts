@@ -45,8 +45,10 @@ async function holdRequest(node: SpawnedNode): Promise<Socket> {
   return socket;
 }
 
-test("a node says where it is when it serves there", async () => {
+test("a node says where it is when it serves there, within 5 s", async () => {
+  const begin = performance.now();
   const node = await start();
+  expect(performance.now() - begin).toBeLessThan(5_000);
   expect(node.output().match(/^Longshore is ready.*/gm)).toEqual([
     `Longshore is ready at ${node.http} (REST) and grpc://${node.grpc} (gRPC). A console: npm run repl`,
   ]);

@@ -7,9 +7,9 @@ import { signingKey } from "../../lib/signing-key.ts";
 import type { ExportDetail } from "../export-client.ts";
 import { ExportClient } from "../export-client.ts";
 import type { Cluster } from "../topologies.ts";
-import { onSmallestAndLargest } from "../topologies.ts";
+import { onEveryTopology } from "../topologies.ts";
 
-onSmallestAndLargest("an export's download", (start) => {
+onEveryTopology("an export's download", (start) => {
   let cluster: Cluster;
   let client: ExportClient;
   let detail: ExportDetail;

@@ -17,7 +17,7 @@ import type { TaskMessage } from "../queues-client.ts";
 import { QueuesClient } from "../queues-client.ts";
 import { withTempDir } from "../temp-dir.ts";
 import type { Cluster } from "../topologies.ts";
-import { onSmallestAndLargest } from "../topologies.ts";
+import { onEveryTopology } from "../topologies.ts";
 import { waitFor } from "../wait-for.ts";
 
 const SECRET = "a secret of at least 32 characters";
@@ -64,7 +64,7 @@ async function withHangingExport(
   });
 }
 
-onSmallestAndLargest("the end of an export", (start) => {
+onEveryTopology("the end of an export", (start) => {
   let cluster: Cluster;
   let client: ExportClient;
   /** Through another gateway, where there is one. */

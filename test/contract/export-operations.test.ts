@@ -10,12 +10,12 @@ import { withPagedSource } from "../paged-source.ts";
 import { sevenZip } from "../table-files.ts";
 import { withTempDir } from "../temp-dir.ts";
 import type { Cluster } from "../topologies.ts";
-import { onSmallestAndLargest } from "../topologies.ts";
+import { onEveryTopology } from "../topologies.ts";
 
 const ROWS = 2_500;
 const SOURCE = { total: () => ROWS, header: { id: "Id" }, row: (id: number) => ({ id }) };
 
-onSmallestAndLargest("exports as operations", (start) => {
+onEveryTopology("exports as operations", (start) => {
   let cluster: Cluster;
   let exports: TestClient;
   let operations: OperationsClient;

@@ -13,7 +13,7 @@ import { withPagedSource } from "../paged-source.ts";
 import { firstDifference, hasOpenpyxl, readWorkbook, sevenZip } from "../table-files.ts";
 import { withTempDir } from "../temp-dir.ts";
 import type { Cluster } from "../topologies.ts";
-import { onSmallestAndLargest } from "../topologies.ts";
+import { onEveryTopology } from "../topologies.ts";
 
 const SUMMARY_KEYS = ["created_at", "ext_type", "fail_reason", "hash_key", "id", "source_type", "status", "title"];
 const RFC_3339 = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/;
@@ -58,7 +58,7 @@ function readSheet(content: Buffer): Promise<unknown[][]> {
 
 const testWithOpenpyxl = hasOpenpyxl ? test : test.skip;
 
-onSmallestAndLargest("export", (start) => {
+onEveryTopology("export", (start) => {
   let cluster: Cluster;
   let client: ExportClient;
   /** Through another gateway, where there is one. */

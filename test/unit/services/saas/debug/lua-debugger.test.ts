@@ -100,8 +100,7 @@ test("100 endless scripts leave the main loop alone, and another's script gets t
   // Owners take turns: those that run end before each of the three, and what the other thread has meanwhile. In a line it were 98.
   expect(ended).toBeLessThan(20);
   delay.disable();
-  // Each of the scripts that ended had a second of a processor.
-  expect(delay.percentile(99) / 1e6).toBeLessThan(500);
+  expect(delay.percentile(99) / 1e6).toBeLessThan(30);
   stop.abort(new Error("enough"));
   const outcomes = await all;
   expect(outcomes.some((outcome) => outcome.status === "fulfilled" && TOO_LONG.test(outcome.value.error))).toBe(true);
